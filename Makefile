@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# The one thing a newcomer types; the work is CMake's.  `make help` lists targets.
+
+SHELL := /bin/sh
+PREFIX ?= /usr/local
+DESTDIR ?=
+N ?= 2
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+bench: ## set up what a build needs, build, measure all_reduce on N=2 ranks
+	@scripts/deps.sh build
+	@scripts/build.sh release
+	@build/release/devcomm bench all_reduce -n $(N)
+
+test: ## set up all tools, run every test and check
+	@scripts/deps.sh test
+	@scripts/test-all
+
+build: ## build the release
+	@scripts/deps.sh build
+	@scripts/build.sh release
+
+check-fast: ## format, includes, sizes, spelling: seconds
+	@scripts/check-all fast
+
+unit: ## build and run the quick tests alone
+	@scripts/build.sh dev
+	@ctest --test-dir build/dev -L "unit|model" --output-on-failure
+
+asan: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/build.sh asan
+	@ctest --preset asan
+
+tsan: ## the tests under ThreadSanitizer
+	@scripts/build.sh tsan
+	@ctest --preset tsan
+
+cov: ## line coverage of the library
+	@scripts/build.sh cov
+	@ctest --preset cov
+	@gcovr -r . --object-directory build/cov -f src/ --exclude src/bench
+
+soak: ## the tests of dying ranks, over and over
+	@scripts/build.sh dev
+	@ctest --test-dir build/dev -R test_kill --repeat until-fail:20 --output-on-failure
+
+fmt: ## format all C files (clang-format 14)
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+man: ## build the man pages
+	@scripts/build.sh release
+	@cmake --build build/release --target man
+
+install: ## install the release to PREFIX (and DESTDIR)
+	@scripts/build.sh release
+	@DESTDIR=$(DESTDIR) cmake --install build/release --prefix $(PREFIX) >/dev/null
+	@echo "installed to $(DESTDIR)$(PREFIX)"
+
+clean: ## remove what was built
+	@rm -rf build
+
+.PHONY: help bench test build check-fast unit asan tsan cov soak fmt man install clean

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dcm_all_reduce(), by nothing but the public interface.  Variants:
+ *   private    the buffers that all peers get
+ *   arena      buffers from an arena of the communicator, never rewritten
+ *   rewritten  the same, rewritten and read before and after each operation
+ */
+#include <devcomm/devcomm.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "data.h"
+#include "loop.h"
+
+#define CHECK(call)                                                            \
+    do {                                                                       \
+        if ((call) != DCM_OK)                                                  \
+            bp_fail("%s: %s", #call, dcm_errmsg());                            \
+    } while (0)
+
+static void all_reduce(void *arg, const void *src, void *dst, size_t count,
+                       bp_dtype dtype)
+{
+    CHECK(dcm_all_reduce(arg, src, dst, count,
+                         dtype == BP_F32 ? DCM_F32 : DCM_BF16, DCM_SUM, NULL));
+}
+
+int main(int argc, char **argv)
+{
+    bp_driver driver = {.all_reduce = all_reduce};
+    dcm_arena *arena = NULL;
+    dcm_group *group;
+    dcm_comm *comm;
+    char version[32];
+    bp_plan plan;
+    bp_loop *loop;
+    int rank;
+
+    bp_parse(&plan, "devcomm", argc, argv);
+    plan.is_rewritten = strcmp(plan.variant, "rewritten") == 0;
+    rank = bp_fork(plan.nranks);
+    loop = bp_open(&plan, rank);
+    (void)snprintf(version, sizeof(version), "devcomm %d.%d.%d",
+                   dcm_version() / 10000, dcm_version() / 100 % 100,
+                   dcm_version() % 100);
+    bp_about(loop, version);
+    CHECK(dcm_group_new_fn(&group, rank, plan.nranks, bp_all_gather, loop,
+                           NULL));
+    CHECK(dcm_comm_new(&comm, group, NULL));
+    if (strcmp(plan.variant, "private") != 0) {
+        CHECK(dcm_arena_new(&arena, comm, 2 * plan.max_bytes + BP_PAGE));
+        CHECK(dcm_arena_alloc(arena, &driver.src, plan.max_bytes));
+        CHECK(dcm_arena_alloc(arena, &driver.dst, plan.max_bytes));
+    }
+    driver.arg = comm;
+    bp_run(loop, &driver);
+    CHECK(dcm_comm_finalize(comm, 0));
+    dcm_arena_free(arena);
+    dcm_comm_free(comm);
+    dcm_group_free(group);
+    return bp_join(rank);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every rank gives its number; all print the sum.  See README.md. */
+#include <devcomm/devcomm.h>
+#include <stdio.h>
+
+int main(void)
+{
+    dcm_group *group;
+    dcm_comm *comm;
+    float mine, sum;
+
+    if (dcm_group_new_env(&group, NULL) != DCM_OK ||
+        dcm_comm_new(&comm, group, NULL) != DCM_OK)
+        return fprintf(stderr, "%s\n", dcm_errmsg()), 1;
+
+    mine = (float)dcm_comm_rank(comm) + 1;
+    if (dcm_all_reduce(comm, &mine, &sum, 1, DCM_F32, DCM_SUM, NULL) != DCM_OK)
+        return fprintf(stderr, "%s\n", dcm_errmsg()), 1;
+    printf("rank %d of %d: %g\n", dcm_comm_rank(comm), dcm_comm_nranks(comm),
+           (double)sum);
+
+    dcm_comm_free(comm);
+    dcm_group_free(group);
+    return 0;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the CPU backend's files share: the layout of its segment, the words that
+ * ranks wait for, and one rank's state.
+ *
+ * Layout          One region a rank: mail lines, counters, then the staging ring
+ *                 and the result ring, which take memory only when a message
+ *                 first needs them.
+ * Writers and     A rank writes its own region only (and, with arenas, its shard
+ * readers         of every rank's output); all ranks read all regions.
+ * Epochs          Operation e of a communicator has epoch e (32 bits, from 1).
+ *                 Every operation begins with each rank posting its mail line 0
+ *                 of half e & 1, and no rank ends e before it has seen all peers'
+ *                 line 0 of e.  Hence, while a rank is in e:
+ *                   (a) every peer has ended e - 2 and earlier, and has begun
+ *                       e - 1;
+ *                   (b) once it has seen a peer's line of e, that peer has ended
+ *                       e - 1.
+ *                 By (a) the half e & 1, last used in e - 2, is free to write.
+ * Ordering        Data, then the word that announces it (release); readers wait
+ *                 for the word (acquire), then read.  Non-temporal stores are
+ *                 fenced before the release.
+ * Wrap            Words carry the epoch above a count and are compared by signed
+ *                 difference; line 0 for equality of the epoch, since by (a) it
+ *                 can only hold e - 2 or e.
+ * Reset           None: epochs go on.
+ * When a peer     Waits go through the team's watch.  A rank that gives up fails
+ * dies            the team, and all others find the same failure.
+ *
+ * Model: tests/model/test_cpu.c runs these protocols between threads.
+ */
+#ifndef DCMI_CPU_CTX_H
+#define DCMI_CPU_CTX_H
+
+#include <devcomm/backend.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "backend/cpu/reduce/reduce.h"
+#include "base/compiler.h"
+#include "group/team.h"
+#include "memory/segment.h"
+
+enum {
+    DCMI_LINE_DATA = 56,  /* payload bytes of a mail line */
+    DCMI_MAIL_LINES = 74, /* a half; 4144 bytes */
+    DCMI_MAIL_BYTES = DCMI_MAIL_LINES * DCMI_LINE_DATA,
+};
+
+/* A cache line that carries its own flag. */
+typedef struct dcmi_line {
+    DCMI_ALIGNED(DCMI_LINE) unsigned char data[DCMI_LINE_DATA];
+    _Atomic uint64_t
+        flag; /* epoch << 32 | DCMI_MAIL_BIT | signature, or count */
+} dcmi_line;
+
+/* Flags of lines that carry a whole message; others hold a header and a count. */
+#define DCMI_MAIL_BIT 0x80000000u
+
+/* What line 0 carries for messages that are not mail. */
+typedef struct dcmi_header {
+    uint32_t kind;  /* DCMI_KIND_* << 16 | dtype << 8 | op */
+    uint32_t arena; /* number of the arena that holds both buffers; 0: none */
+    uint64_t count;
+    uint64_t src_offset; /* within this rank's part of the arena */
+    uint64_t dst_offset;
+} dcmi_header;
+
+enum {
+    DCMI_KIND_ALL_REDUCE = 1,
+    DCMI_KIND_BARRIER = 2,
+    DCMI_KIND_PROBE = 3
+};
+
+typedef struct dcmi_word {
+    DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t v; /* epoch << 32 | count */
+} dcmi_word;
+
+typedef struct dcmi_region {
+    dcmi_line mail[2][DCMI_MAIL_LINES];
+    dcmi_word reduced; /* pieces of this rank's shard that are in results */
+    dcmi_word done;    /* this rank no longer reads or writes others' memory */
+    dcmi_word ready;   /* the rings have their memory */
+    dcmi_word ping;    /* of the placement probe */
+} dcmi_region;
+
+_Static_assert(sizeof(dcmi_line) == 64, "one cache line");
+_Static_assert(sizeof(dcmi_header) <= DCMI_LINE_DATA, "fits line 0");
+_Static_assert(offsetof(dcmi_region, reduced) == 2 * 74 * 64, "shared layout");
+_Static_assert(sizeof(dcmi_region) == 2 * 74 * 64 + 4 * 128, "shared layout");
+
+typedef enum dcmi_cpu_algo {
+    DCMI_ALGO_AUTO,
+    DCMI_ALGO_MAIL,
+    DCMI_ALGO_ONE_SHOT,
+    DCMI_ALGO_TWO_SHOT,
+    DCMI_ALGO_DIRECT,
+} dcmi_cpu_algo;
+
+typedef struct dcmi_cpu_arena dcmi_cpu_arena;
+
+typedef struct dcmi_cpu {
+    dcmi_team *team;
+    int rank;
+    int nranks;
+    uint32_t epoch;
+    const dcmi_reduce_ops *simd;
+    dcmi_segment *segment;
+    dcmi_region *region[DCM_MAX_RANKS];
+    size_t region_bytes; /* distance of the regions */
+    size_t ring_offset;  /* of the staging ring in a region */
+    size_t ring_bytes;   /* staging ring; the result ring is a quarter */
+    size_t ring_at;      /* next free byte: the same on every rank */
+    size_t result_at;
+    bool has_rings;
+    bool is_crowded;  /* more ranks than cores */
+    bool is_far;      /* the ranks do not share a cache: see placement.c */
+    int stores;       /* DCMI_STORES_* */
+    uint64_t work;    /* bytes staged since the last placement probe */
+    uint32_t trip_ns; /* last measured round trip of a flag, 0: never */
+    dcmi_cpu_algo forced;
+    uint32_t arenas_made;
+    dcmi_cpu_arena *arenas;
+} dcmi_cpu;
+
+enum {
+    DCMI_STORES_AUTO,
+    DCMI_STORES_PLAIN,
+    DCMI_STORES_STREAM
+};
+
+static inline unsigned char *dcmi_cpu_ring(const dcmi_cpu *c, int rank)
+{
+    return (unsigned char *)c->region[rank] + c->ring_offset;
+}
+
+static inline unsigned char *dcmi_cpu_results(const dcmi_cpu *c, int rank)
+{
+    return dcmi_cpu_ring(c, rank) + c->ring_bytes;
+}
+
+static inline dcmi_line *dcmi_cpu_mail(const dcmi_cpu *c, int rank)
+{
+    return c->region[rank]->mail[c->epoch & 1];
+}
+
+static inline uint64_t dcmi_cpu_word(const dcmi_cpu *c, uint32_t count)
+{
+    return (uint64_t)c->epoch << 32 | count;
+}
+
+/* ---- wait.c --------------------------------------------------------------- */
+
+dcm_status dcmi_cpu_await_slow(dcmi_cpu *c, int rank,
+                               const _Atomic uint64_t *word, uint64_t want);
+
+/* Wait until a counter of `rank` has reached `want`. */
+DCMI_INLINE dcm_status dcmi_cpu_await(dcmi_cpu *c, int rank,
+                                      const _Atomic uint64_t *word,
+                                      uint64_t want)
+{
+    const uint64_t v = atomic_load_explicit(word, memory_order_acquire);
+
+    if (DCMI_LIKELY((int64_t)(v - want) >= 0))
+        return DCM_OK;
+    return dcmi_cpu_await_slow(c, rank, word, want);
+}
+
+/* Wait until `rank`'s line 0 of this epoch counts at least `count`. */
+dcm_status dcmi_cpu_await_staged(dcmi_cpu *c, int rank, uint32_t count,
+                                 const dcmi_header *mine);
+
+/* Wait until `line` of `rank` carries exactly `flag`. */
+dcm_status dcmi_cpu_await_line_slow(dcmi_cpu *c, int rank,
+                                    const dcmi_line *line, uint64_t flag);
+
+DCMI_INLINE dcm_status dcmi_cpu_await_line(dcmi_cpu *c, int rank,
+                                           const dcmi_line *line, uint64_t flag)
+{
+    if (DCMI_LIKELY(atomic_load_explicit(&line->flag, memory_order_acquire) ==
+                    flag))
+        return DCM_OK;
+    return dcmi_cpu_await_line_slow(c, rank, line, flag);
+}
+
+/* Set a word and wake whoever parks. */
+DCMI_INLINE void dcmi_cpu_post(dcmi_cpu *c, _Atomic uint64_t *word, uint64_t v)
+{
+    atomic_store_explicit(word, v, memory_order_release);
+    dcmi_bells_ring(&c->team->shared->bells, c->nranks);
+}
+
+/* ---- the algorithms: one file each ---------------------------------------- */
+
+bool dcmi_cpu_mail_fits(const dcmi_cpu *c, const dcm_coll *coll);
+dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll);
+dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c);
+size_t dcmi_cpu_one_shot_max(const dcmi_cpu *c);
+dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
+                             const dcmi_header *mine);
+dcm_status dcmi_cpu_two_shot(dcmi_cpu *c, const dcm_coll *coll,
+                             const dcmi_header *mine);
+
+/*
+ * Waits for all headers; *served_p false: not every rank's buffers are in the
+ * arena, and the caller goes on with a staged algorithm.
+ */
+dcm_status dcmi_cpu_direct(dcmi_cpu *c, const dcm_coll *coll,
+                           const dcmi_header *mine, bool *served_p);
+
+/* ---- staging, arena, placement -------------------------------------------- */
+
+/* Post line 0 with a header and count 0: the operation has begun here. */
+void dcmi_cpu_post_header(dcmi_cpu *c, const dcmi_header *mine);
+
+/* Give the rings their memory, on every rank, once. */
+dcm_status dcmi_cpu_grow(dcmi_cpu *c);
+
+/* Fill in arena and offsets when both buffers lie in one arena. */
+void dcmi_cpu_arena_find(const dcmi_cpu *c, const dcm_coll *coll,
+                         dcmi_header *header);
+unsigned char *dcmi_cpu_arena_at(const dcmi_cpu *c, uint32_t number, int rank,
+                                 uint64_t offset);
+dcm_status dcmi_cpu_arena_new(void *ctx, void **arena_p, size_t bytes,
+                              void **base_p);
+void dcmi_cpu_arena_free(void *ctx, void *arena);
+size_t dcmi_cpu_arena_total(const dcmi_cpu *c);
+
+/* Measure how far apart the ranks are; all ranks call it at the same point. */
+dcm_status dcmi_cpu_place(dcmi_cpu *c);
+
+#endif /* DCMI_CPU_CTX_H */

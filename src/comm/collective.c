@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Collective calls: arguments are checked here, once, for every backend. */
+#include "comm/comm.h"
+
+#include "base/err.h"
+
+static DCMI_COLD dcm_status complain(const char *what, const dcm_coll *c)
+{
+    if ((unsigned)c->dtype >= DCM_NDTYPES)
+        return dcmi_err(DCM_E_INVAL, "%s: there is no type %d", what,
+                        (int)c->dtype);
+    if ((unsigned)c->op >= DCM_NOPS)
+        return dcmi_err(DCM_E_INVAL, "%s: there is no operator %d", what,
+                        (int)c->op);
+    if (c->count > PTRDIFF_MAX / dcm_dtype_bytes(c->dtype))
+        return dcmi_err(DCM_E_INVAL, "%s: %zu elements of %zu bytes overflow",
+                        what, c->count, dcm_dtype_bytes(c->dtype));
+    if (c->src == NULL || c->dst == NULL)
+        return dcmi_err(DCM_E_INVAL, "%s: %s is NULL with %zu elements", what,
+                        c->src == NULL ? "src" : "dst", c->count);
+    return dcmi_err(DCM_E_INVAL,
+                    "%s: src %p and dst %p overlap in part (%zu bytes)", what,
+                    c->src, c->dst, c->count * dcm_dtype_bytes(c->dtype));
+}
+
+static bool is_valid(const dcm_coll *c)
+{
+    const uintptr_t src = (uintptr_t)c->src;
+    const uintptr_t dst = (uintptr_t)c->dst;
+    size_t bytes;
+
+    if ((unsigned)c->dtype >= DCM_NDTYPES || (unsigned)c->op >= DCM_NOPS)
+        return false;
+    if (c->count == 0)
+        return true;
+    bytes = dcm_dtype_bytes(c->dtype);
+    if (c->count > PTRDIFF_MAX / bytes || c->src == NULL || c->dst == NULL)
+        return false;
+    bytes *= c->count;
+    return src == dst || (src < dst ? dst - src : src - dst) >= bytes;
+}
+
+dcm_status dcmi_coll_run(dcm_comm *comm, dcmi_coll_kind kind,
+                         const dcm_coll *coll)
+{
+    dcm_status st = dcmi_comm_enter(comm);
+
+    if (DCMI_UNLIKELY(st != DCM_OK))
+        return st;
+    comm->operations++;
+    comm->team.epoch = comm->operations;
+    return kind == DCMI_ALL_REDUCE ? comm->ops->all_reduce(comm->ctx, coll)
+                                   : comm->ops->barrier(comm->ctx, coll);
+}
+
+dcm_status dcm_all_reduce(dcm_comm *comm, const void *src, void *dst,
+                          size_t count, dcm_dtype dtype, dcm_op op,
+                          dcm_stream stream)
+{
+    const dcm_coll coll = {
+        .size = sizeof(coll),
+        .src = src,
+        .dst = dst,
+        .count = count,
+        .dtype = dtype,
+        .op = op,
+        .stream = stream,
+    };
+
+    if (DCMI_UNLIKELY(comm == NULL))
+        return dcmi_err(DCM_E_INVAL, "all_reduce: no communicator");
+    if (DCMI_UNLIKELY(!is_valid(&coll)))
+        return complain("all_reduce", &coll);
+    if (DCMI_UNLIKELY(dcmi_scope_is_open()))
+        return dcmi_scope_add(comm, DCMI_ALL_REDUCE, &coll);
+    return dcmi_coll_run(comm, DCMI_ALL_REDUCE, &coll);
+}
+
+dcm_status dcm_barrier(dcm_comm *comm, dcm_stream stream)
+{
+    const dcm_coll coll = {.size = sizeof(coll), .stream = stream};
+
+    if (DCMI_UNLIKELY(comm == NULL))
+        return dcmi_err(DCM_E_INVAL, "barrier: no communicator");
+    if (DCMI_UNLIKELY(dcmi_scope_is_open()))
+        return dcmi_scope_add(comm, DCMI_BARRIER, &coll);
+    return dcmi_coll_run(comm, DCMI_BARRIER, &coll);
+}
+
+dcm_status dcm_comm_explain(dcm_comm *comm, char *text, size_t bytes,
+                            size_t count, dcm_dtype dtype, dcm_op op)
+{
+    const dcm_coll coll = {
+        .size = sizeof(coll),
+        .count = count,
+        .dtype = dtype,
+        .op = op,
+    };
+
+    if (comm == NULL || text == NULL || bytes == 0)
+        return dcmi_err(DCM_E_INVAL, "explain: NULL argument");
+    if ((unsigned)dtype >= DCM_NDTYPES || (unsigned)op >= DCM_NOPS ||
+        count > PTRDIFF_MAX / dcm_dtype_bytes(dtype))
+        return dcmi_err(DCM_E_INVAL, "explain: no such call");
+    return comm->ops->explain(comm->ctx, text, bytes, &coll);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The communicator inside. */
+#ifndef DCMI_COMM_H
+#define DCMI_COMM_H
+
+#include <devcomm/backend.h>
+
+#include <stdbool.h>
+
+#include "group/team.h"
+#include "memory/segment.h"
+
+struct dcm_comm {
+    const dcm_backend_ops *ops;
+    void *ctx; /* the backend's */
+    dcmi_team team;
+    dcm_group *group;
+    bool owns_group;
+    dcmi_segment *segment; /* the team's memory */
+    uint64_t operations;
+    uint32_t timeout_ms;
+};
+
+/* Make a communicator of `group`; on failure the group stays the caller's. */
+dcm_status dcmi_comm_create(dcm_comm **comm_p, dcm_group *group,
+                            const dcm_comm_opts *opts);
+
+/* Every call's first step: not failed, not a forked child's, alive. */
+dcm_status dcmi_comm_enter(dcm_comm *comm);
+
+typedef enum dcmi_coll_kind {
+    DCMI_ALL_REDUCE,
+    DCMI_BARRIER,
+} dcmi_coll_kind;
+
+/* Run a checked call now. */
+dcm_status dcmi_coll_run(dcm_comm *comm, dcmi_coll_kind kind,
+                         const dcm_coll *coll);
+
+/* Whether this thread is between dcm_begin() and dcm_end(). */
+bool dcmi_scope_is_open(void);
+
+/* Collect a checked call for dcm_end(). */
+dcm_status dcmi_scope_add(dcm_comm *comm, dcmi_coll_kind kind,
+                          const dcm_coll *coll);
+
+#endif /* DCMI_COMM_H */
