@@ -318,11 +318,13 @@ DCM_API int dcm_comm_rank(const dcm_comm *comm);
 DCM_API int dcm_comm_nranks(const dcm_comm *comm);
 
 /*
- * Write to `text` which path an all-reduce of `count` elements would take and
- * why each faster one is not taken.  Local; always ends in a zero byte.
+ * Write to `text` which path this all-reduce would take and why each faster one
+ * is not taken: "ALGORITHM: ...".  src and dst may be NULL: memory outside any
+ * arena.  Local; always ends in a zero byte.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_comm_explain(dcm_comm *comm, char *text,
-                                                 size_t bytes, size_t count,
+                                                 size_t bytes, const void *src,
+                                                 void *dst, size_t count,
                                                  dcm_dtype dtype, dcm_op op);
 
 /* ---- collectives ---------------------------------------------------------- */
@@ -334,7 +336,8 @@ DCM_API DCM_MUST_USE dcm_status dcm_comm_explain(dcm_comm *comm, char *text,
  * the CPU it returns when dst is complete and `stream` is NULL.
  *
  * E_INVAL leaves the communicator as it was; E_PEER, E_TIMEOUT, E_MISMATCH,
- * E_ABORTED and E_NOMEM fail it for good, on all ranks.
+ * E_ABORTED, E_NOMEM and E_UNSUP (a forced algorithm that cannot serve the call)
+ * fail it for good, on all ranks.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_all_reduce(dcm_comm *comm, const void *src,
                                                void *dst, size_t count,

@@ -308,25 +308,6 @@ static dcm_status time_it(const call *c)
     return is_known ? DCM_OK : verify(c);
 }
 
-/*
- * The algorithm's name out of an explanation, "BACKEND ALGORITHM, ...".  That
- * knows no addresses, so what it says of arenas is looked for.
- */
-static void name_algorithm(const call *c, const char *text)
-{
-    static const char direct[] = "direct instead of both when all buffers lie "
-                                 "in one arena";
-    const size_t skip = strlen(c->row->backend);
-
-    if (strncmp(text, c->row->backend, skip) == 0 && text[skip] == ' ')
-        text += skip + 1;
-    if (c->b->arena != NULL && strncmp(text, "mail", 4) != 0 &&
-        strstr(text, direct) != NULL)
-        text = "direct";
-    (void)snprintf(c->row->algorithm, sizeof(c->row->algorithm), "%.*s",
-                   (int)strcspn(text, ":;,(\n"), text);
-}
-
 static void name_path(const call *c)
 {
     dcm_comm_info info = {.size = sizeof(info)};
@@ -336,10 +317,12 @@ static void name_path(const call *c)
     (void)snprintf(c->row->backend, sizeof(c->row->backend), "%s",
                    info.backend != NULL ? info.backend : "none");
     if (c->b->opts->op != DCMI_BENCH_BARRIER &&
-        dcm_comm_explain(c->b->comm, text, sizeof(text), c->row->count,
-                         c->dtype, c->redop) != DCM_OK)
+        dcm_comm_explain(c->b->comm, text, sizeof(text), c->b->src, c->b->dst,
+                         c->row->count, c->dtype, c->redop) != DCM_OK)
         (void)snprintf(text, sizeof(text), "-");
-    name_algorithm(c, text);
+    /* An explanation begins with the algorithm's name. */
+    (void)snprintf(c->row->algorithm, sizeof(c->row->algorithm), "%.*s",
+                   (int)strcspn(text, ":"), text);
 }
 
 dcm_status dcmi_bench_measure(dcmi_bench *b, dcmi_row *row, dcm_dtype dtype,

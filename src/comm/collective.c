@@ -88,10 +88,13 @@ dcm_status dcm_barrier(dcm_comm *comm, dcm_stream stream)
 }
 
 dcm_status dcm_comm_explain(dcm_comm *comm, char *text, size_t bytes,
-                            size_t count, dcm_dtype dtype, dcm_op op)
+                            const void *src, void *dst, size_t count,
+                            dcm_dtype dtype, dcm_op op)
 {
     const dcm_coll coll = {
         .size = sizeof(coll),
+        .src = src,
+        .dst = dst,
         .count = count,
         .dtype = dtype,
         .op = op,

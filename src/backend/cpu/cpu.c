@@ -316,24 +316,41 @@ static dcm_status barrier(void *ctx, const dcm_coll *coll)
     return dcmi_cpu_mail_barrier(c);
 }
 
+static const char *algo_name(dcmi_cpu_algo algo)
+{
+    for (size_t i = 0; i < DCMI_ARRAY_LEN(algos); i++) {
+        if (algos[i].algo == algo)
+            return algos[i].name;
+    }
+    return "auto";
+}
+
 static dcm_status explain(void *ctx, char *text, size_t bytes,
                           const dcm_coll *coll)
 {
     const dcmi_cpu *c = ctx;
-    const size_t size = coll->count * dcm_dtype_bytes(coll->dtype);
-    const dcmi_cpu_algo algo = choose(c, coll);
-    const char *name = "auto";
+    dcmi_cpu_algo algo = choose(c, coll);
+    dcmi_header header = {.arena = 0};
 
-    for (size_t i = 0; i < DCMI_ARRAY_LEN(algos); i++)
-        name = algos[i].algo == algo ? algos[i].name : name;
+    dcmi_cpu_arena_find(c, coll, &header);
+    if (c->nranks == 1) {
+        (void)snprintf(text, bytes, "alone: one rank, reduced by %s",
+                       c->simd->name);
+        return DCM_OK;
+    }
+    if (algo != DCMI_ALGO_MAIL && header.arena != 0)
+        algo = DCMI_ALGO_DIRECT;
     (void)snprintf(
         text, bytes,
-        "cpu %s, %s: %zu bytes on %d ranks; mail to %zu, one_shot to %zu, then "
-        "two_shot; direct instead of both when all buffers lie in one arena; "
-        "staging by %s stores (flag round trip %u ns%s)",
-        name, c->simd->name, size, c->nranks, mail_limit(c), one_shot_limit(c),
+        "%s: %zu bytes on %d ranks; mail serves up to %zu bytes, one_shot %zu, "
+        "two_shot the rest; direct serves what is no mail when all ranks' "
+        "buffers lie in one arena, and these %s; staged by %s stores (a flag's "
+        "round trip takes %u ns)%s; reduced by %s",
+        algo_name(algo), coll->count * dcm_dtype_bytes(coll->dtype), c->nranks,
+        mail_limit(c), one_shot_limit(c),
+        header.arena != 0 ? "do here" : "do not",
         c->is_far ? "non-temporal" : "ordinary", c->trip_ns,
-        c->is_crowded ? ", more ranks than cores" : "");
+        c->is_crowded ? "; more ranks than cores" : "", c->simd->name);
     return DCM_OK;
 }
 

@@ -22,7 +22,7 @@
 
 enum {
     WHOLE_MAX = 16 * 1024,        /* bytes up to which a message is not cut */
-    STREAM_MIN = 4 * 1024 * 1024, /* outputs that no cache would keep */
+    STREAM_MIN = 16 * 1024 * 1024, /* outputs that no cache would keep */
 };
 
 typedef struct direct {
