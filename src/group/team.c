@@ -92,6 +92,7 @@ static void record(dcmi_team *team, dcm_status st, int culprit, int reporter,
                  : 0;
     f->reporter = reporter;
     f->epoch = epoch;
+    f->waited_ns = team->waited_ns;
     (void)snprintf(f->op, sizeof(f->op), "%s", team->op);
     (void)snprintf(f->phase, sizeof(f->phase), "%s", team->phase);
     (void)snprintf(f->message, sizeof(f->message), "%s", dcm_errmsg());
@@ -194,6 +195,7 @@ dcm_status dcmi_team_finalize(dcmi_team *team, uint64_t timeout_ns)
         st = dcmi_wait_poll(&w);
     }
     dcmi_wait_end(&w);
+    team->waited_ns = dcmi_wait_ns(&w);
     return team->who.ranks == 0 ? DCM_OK
                                 : dcmi_team_fail(team, st, team->who.culprit);
 }

@@ -106,6 +106,11 @@ void dcmi_wait_unpark(dcmi_wait *w)
     dcmi_fiber_progress();
 }
 
+uint64_t dcmi_wait_ns(const dcmi_wait *w)
+{
+    return w->start_ns == 0 ? 0 : dcmi_now_ns() - w->start_ns;
+}
+
 void dcmi_bells_ring_slow(dcmi_bells *bells, int nranks)
 {
     for (int r = 0; r < nranks; r++) {

@@ -106,6 +106,9 @@ DCMI_INLINE void dcmi_wait_end(dcmi_wait *w)
         dcmi_wait_unpark(w);
 }
 
+/* How long it has waited; 0 while it was too short to look at the clock. */
+uint64_t dcmi_wait_ns(const dcmi_wait *w);
+
 void dcmi_bells_ring_slow(dcmi_bells *bells, int nranks);
 
 /* Wake whoever is parked.  Call after publishing what they may wait for. */

@@ -17,8 +17,10 @@ static dcmi_wait begin(dcmi_cpu *c, int rank)
 static dcm_status end(dcmi_cpu *c, dcmi_wait *w, dcm_status st)
 {
     dcmi_wait_end(w);
-    return st == DCM_OK ? DCM_OK
-                        : dcmi_team_fail(c->team, st, c->team->who.culprit);
+    if (st == DCM_OK)
+        return DCM_OK;
+    c->team->waited_ns = dcmi_wait_ns(w);
+    return dcmi_team_fail(c->team, st, c->team->who.culprit);
 }
 
 dcm_status dcmi_cpu_await_slow(dcmi_cpu *c, int rank,

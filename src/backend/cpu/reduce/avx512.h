@@ -146,10 +146,12 @@ DCMI_INLINE void load_f16(vec wide[2], const void *p)
     wide[1] = (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)upper));
 }
 
+/* With a mask of ones, since GCC's unmasked macro has an implicit conversion. */
 DCMI_INLINE __m256i half_f16(vec x)
 {
-    return _mm512_cvtps_ph((__m512)x,
-                           _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm512_maskz_cvtps_ph((__mmask16)0xffff, (__m512)x,
+                                 _MM_FROUND_TO_NEAREST_INT |
+                                     _MM_FROUND_NO_EXC);
 }
 
 DCMI_INLINE vec narrow_f16(const vec wide[2])

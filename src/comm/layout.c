@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The layout of public structs on 64-bit machines: whoever inserts a field in the
+ * middle, where programs that are built already do not expect it, stops here.
+ */
+#include <devcomm/backend.h>
+
+#if defined(__LP64__)
+
+#define AT(type, field, offset)                                                \
+    _Static_assert(offsetof(type, field) == (offset), "public layout")
+#define ENDS(type, bytes)                                                      \
+    _Static_assert(sizeof(type) == (bytes), "append only, and say so here")
+
+AT(dcm_group_opts, name, 8);
+AT(dcm_group_opts, token, 16);
+AT(dcm_group_opts, host, 24);
+AT(dcm_group_opts, timeout_ms, 32);
+AT(dcm_group_opts, flags, 36);
+ENDS(dcm_group_opts, 40);
+
+AT(dcm_comm_opts, backend, 8);
+AT(dcm_comm_opts, algo, 16);
+AT(dcm_comm_opts, timeout_ms, 24);
+AT(dcm_comm_opts, flags, 28);
+ENDS(dcm_comm_opts, 32);
+
+AT(dcm_failure, status, 8);
+AT(dcm_failure, rank, 12);
+AT(dcm_failure, pid, 16);
+AT(dcm_failure, reporter, 20);
+AT(dcm_failure, epoch, 24);
+AT(dcm_failure, waited_ns, 32);
+AT(dcm_failure, op, 40);
+AT(dcm_failure, phase, 56);
+AT(dcm_failure, message, 72);
+ENDS(dcm_failure, 328);
+
+AT(dcm_comm_info, rank, 8);
+AT(dcm_comm_info, nranks, 12);
+AT(dcm_comm_info, backend, 16);
+AT(dcm_comm_info, shared_bytes, 24);
+AT(dcm_comm_info, reserve_bytes, 32);
+AT(dcm_comm_info, operations, 40);
+ENDS(dcm_comm_info, 48);
+
+AT(dcm_backend_env, group, 8);
+AT(dcm_backend_env, rank, 16);
+AT(dcm_backend_env, nranks, 20);
+AT(dcm_backend_env, timeout_ms, 24);
+AT(dcm_backend_env, algo, 32);
+AT(dcm_backend_env, team, 40);
+ENDS(dcm_backend_env, 48);
+
+AT(dcm_coll, src, 8);
+AT(dcm_coll, dst, 16);
+AT(dcm_coll, count, 24);
+AT(dcm_coll, dtype, 32);
+AT(dcm_coll, op, 36);
+AT(dcm_coll, stream, 40);
+ENDS(dcm_coll, 48);
+
+AT(dcm_backend_ops, size, 4);
+AT(dcm_backend_ops, name, 8);
+AT(dcm_backend_ops, probe, 16);
+AT(dcm_backend_ops, open, 24);
+AT(dcm_backend_ops, close, 32);
+AT(dcm_backend_ops, all_reduce, 40);
+AT(dcm_backend_ops, barrier, 48);
+AT(dcm_backend_ops, explain, 56);
+AT(dcm_backend_ops, footprint, 64);
+AT(dcm_backend_ops, arena_new, 72);
+AT(dcm_backend_ops, arena_free, 80);
+ENDS(dcm_backend_ops, 88);
+
+#endif
+
+/* A file of C must declare something. */
+extern int dcmi_layout_is_checked;
