@@ -19,6 +19,12 @@ test: ## set up all tools, run every test and check
 	@scripts/deps.sh test
 	@scripts/test-all
 
+bench-peers: ## compare with Open MPI, MPICH and Gloo; writes docs/benchmarks/cpu.md
+	@scripts/deps.sh peers
+	@cmake -S . -B build/peers -DCMAKE_BUILD_TYPE=Release -DDEVCOMM_BENCH_PEERS=ON >/dev/null
+	@cmake --build build/peers -j 2 --target bench_peers >/dev/null
+	@bench/peers/run --build build/peers $(PEERS)
+
 build: ## build the release
 	@scripts/deps.sh build
 	@scripts/build.sh release
@@ -62,4 +68,5 @@ install: ## install the release to PREFIX (and DESTDIR)
 clean: ## remove what was built
 	@rm -rf build
 
-.PHONY: help bench test build check-fast unit asan tsan cov soak fmt man install clean
+PEERS ?=
+.PHONY: help bench bench-peers test build check-fast unit asan tsan cov soak fmt man install clean

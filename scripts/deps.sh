@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing from the distribution (Debian 12, Ubuntu 24.04).
 #   deps.sh build   a compiler, CMake, ninja
+#   deps.sh peers   what bench/peers measures devcomm against
 #   deps.sh test    also cmocka, clang, and the tools of the checks
 # As root or through sudo; otherwise prints the one command to run.
 set -eu
@@ -9,8 +10,10 @@ set -eu
 build="gcc libc6-dev make cmake ninja-build pkg-config git"
 test="$build libcmocka-dev clang cppcheck codespell shellcheck pmccabe scdoc
 mandoc gnuplot-nox binutils g++ procps iproute2 python3-minimal"
-# These have another name in each release.
-by_release="clang-format-14:clang-format libclang-rt-14-dev:libclang-rt-dev"
+peers="$build g++ python3 openmpi-bin libopenmpi-dev mpich libmpich-dev
+libgloo-dev"
+# Another name in another release.
+by_release="clang-format-14:clang-format"
 
 have() {
     dpkg -s "$1" 2>/dev/null | grep -q '^Status: install ok installed'
@@ -22,9 +25,10 @@ known() {
 
 case "${1:-}" in
 build) wanted=$build ;;
+peers) wanted=$peers ;;
 test) wanted=$test ;;
 *)
-    echo "usage: deps.sh build|test" >&2
+    echo "usage: deps.sh build|test|peers" >&2
     exit 2
     ;;
 esac

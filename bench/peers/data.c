@@ -56,9 +56,8 @@ uint64_t bp_wrong(const void *dst, size_t count, bp_dtype dtype, int nranks)
     uint64_t wrong = 0;
 
     for (size_t i = 0; i < count; i++) {
-        const float got = dtype == BP_F32
-                              ? ((const float *)dst)[i]
-                              : widen(((const uint16_t *)dst)[i]);
+        const float got = dtype == BP_F32 ? ((const float *)dst)[i]
+                                          : widen(((const uint16_t *)dst)[i]);
         float want = 0;
 
         for (int r = 0; r < nranks; r++)
@@ -81,7 +80,7 @@ static void add_scalar(uint16_t *out, const uint16_t *a, const uint16_t *b,
 #if defined(__x86_64__)
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
-#define AVX2 __attribute__((target("avx2")))
+#define AVX2   __attribute__((target("avx2")))
 
 AVX512 static __m512 widen512(const uint16_t *p, __mmask16 m)
 {
@@ -95,8 +94,7 @@ AVX512 static void add_avx512(uint16_t *out, const uint16_t *a,
 {
     for (size_t i = 0; i < count; i += 16) {
         const size_t left = count - i;
-        const __mmask16 m =
-            left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
+        const __mmask16 m = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
         const __m512 sum =
             _mm512_add_ps(widen512(a + i, m), widen512(b + i, m));
         __m256bh half = _mm512_cvtneps_pbh(sum);

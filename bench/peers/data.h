@@ -20,8 +20,8 @@ void bp_fill(void *src, size_t count, bp_dtype dtype, int rank);
 uint64_t bp_wrong(const void *dst, size_t count, bp_dtype dtype, int nranks);
 
 /*
- * out = a + b, bf16, rounded to nearest even: what is given to libraries that
- * have no bf16, with the best instructions of the processor.  out may be a or b.
+ * out = a + b, bf16, rounded to nearest even, with the best instructions of the
+ * processor: what is given to libraries that have no bf16.  out may be a or b.
  */
 void bp_bf16_add(uint16_t *out, const uint16_t *a, const uint16_t *b,
                  size_t count);

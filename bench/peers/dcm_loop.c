@@ -45,8 +45,8 @@ int main(int argc, char **argv)
                    dcm_version() / 10000, dcm_version() / 100 % 100,
                    dcm_version() % 100);
     bp_about(loop, version);
-    CHECK(dcm_group_new_fn(&group, rank, plan.nranks, bp_all_gather, loop,
-                           NULL));
+    CHECK(
+        dcm_group_new_fn(&group, rank, plan.nranks, bp_all_gather, loop, NULL));
     CHECK(dcm_comm_new(&comm, group, NULL));
     if (strcmp(plan.variant, "private") != 0) {
         CHECK(dcm_arena_new(&arena, comm, 2 * plan.max_bytes + BP_PAGE));

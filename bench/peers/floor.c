@@ -4,16 +4,16 @@
  * is placed at this moment, put together from the moves that it must make.
  *
  *   exchange   each rank stores a line and reads the peer's
- *   mail       exchange of as many lines as the message needs, added on arrival;
- *              to 4 KiB, and only where a line is one store (AVX-512)
+ *   mail       exchange of as many lines as the message needs, added on
+ *              arrival; to 4 KiB, and only where a line is one store (AVX-512)
  *   one shot   exchange + add what the peer just wrote to own data
  *   two shots  2 exchanges + add half of it + read the half that the peer added
  *   stream     from 16 MiB: both ranks copy the message by non-temporal stores.
- *              That is the least traffic, 4 bytes a byte in all: each rank reads
- *              half of both inputs and writes half of both outputs.
+ *              That is the least traffic, 4 bytes a byte in all: each rank
+ *              reads half of both inputs and writes half of both outputs.
  *
  * The floor is the least of them, from 16 MiB the last.  Only one rank reads at
- * a time in the shots, so real code, where both do, can come near but not there.
+ * a time in the shots; real code, where both do, can come near but not there.
  */
 #include <stdatomic.h>
 #include <stdint.h>
@@ -68,7 +68,7 @@ static double slowest(floor_state *f, double us)
     return all[0] > all[1] ? all[0] : all[1];
 }
 
-/* ---- lines ---------------------------------------------------------------- */
+/* ---- lines --------------------------------------------------------------- */
 
 #if defined(__AVX512F__)
 
@@ -150,7 +150,7 @@ static double time_mail(floor_state *f, size_t bytes)
     return -1;
 }
 
-/* ---- shots ---------------------------------------------------------------- */
+/* ---- shots --------------------------------------------------------------- */
 
 /* To the next whole line; sizes below one are a line. */
 static size_t lines_of(size_t bytes)
@@ -218,7 +218,7 @@ static double time_wire(floor_state *f, size_t bytes,
     return slowest(f, f->rank == 1 && p50 > 0 ? p50 : 0);
 }
 
-/* ---- stream --------------------------------------------------------------- */
+/* ---- stream -------------------------------------------------------------- */
 
 static void copy_stream(const floor_state *f, size_t bytes)
 {
@@ -252,7 +252,7 @@ static double time_stream(floor_state *f, size_t bytes)
     return bp_median(us, STREAM_RUNS);
 }
 
-/* ---- all of it ------------------------------------------------------------ */
+/* ---- all of it ----------------------------------------------------------- */
 
 static double least(const parts *p)
 {

@@ -3,9 +3,9 @@
  * The measuring loop.
  *
  * A block is a number of operations between two readings of the clock on every
- * rank; its time is that of the slowest rank, divided by the number.  The figure
- * of a size is the median over its blocks.  The placement probe runs just before
- * the first and just after the last block.
+ * rank; its time is that of the slowest rank, divided by the number.  The
+ * figure of a size is the median over its blocks.  The placement probe runs
+ * just before the first and just after the last block.
  */
 #define _GNU_SOURCE
 #include "loop.h"
@@ -34,10 +34,9 @@ enum {
     NAP_NS = 100000,
 };
 
-static const size_t sizes[] = {8,         64,        256,      1 * KIB,
-                               4 * KIB,   16 * KIB,  64 * KIB, 256 * KIB,
-                               1 * MIB,   4 * MIB,   16 * MIB, (size_t)64 * MIB,
-                               (size_t)0};
+static const size_t sizes[] = {
+    8,         64,      256,     1 * KIB,  4 * KIB,          16 * KIB, 64 * KIB,
+    256 * KIB, 1 * MIB, 4 * MIB, 16 * MIB, (size_t)64 * MIB, (size_t)0};
 
 size_t bp_size(int i)
 {
@@ -92,7 +91,7 @@ double bp_median(double *values, int n)
     return values[n / 2];
 }
 
-/* ---- meeting -------------------------------------------------------------- */
+/* ---- meeting ------------------------------------------------------------- */
 
 static void meet(bp_loop *l, bool naps)
 {
@@ -148,7 +147,7 @@ int bp_all_gather(void *arg, const void *mine, void *all, size_t bytes)
     return 0;
 }
 
-/* ---- placement ------------------------------------------------------------ */
+/* ---- placement ----------------------------------------------------------- */
 
 static double trips(bp_loop *l)
 {
@@ -196,7 +195,7 @@ double bp_probe(bp_loop *l)
     return ns;
 }
 
-/* ---- blocks --------------------------------------------------------------- */
+/* ---- blocks -------------------------------------------------------------- */
 
 typedef struct job {
     const bp_driver *driver;
@@ -273,17 +272,27 @@ static int run_blocks(bp_loop *l, const job *j)
     return n;
 }
 
-/* Slow peers warm up for a quarter of the budget only. */
-static void warm_up(bp_loop *l, const job *j)
+/*
+ * Slow libraries warm up for a quarter of the budget only, and get blocks of
+ * fewer operations, so that MIN_BLOCKS of them do not take many budgets.
+ */
+static void warm_up(bp_loop *l, job *j)
 {
+    const double budget_us = l->plan.budget_ms * 1e3;
     const double start = bp_now_us();
+    double op_us = 0;
     int n = 0;
+    int ops;
 
-    while (bp_agree(l, n < j->shape.warm &&
-                           bp_now_us() - start < l->plan.budget_ms * 250.0)) {
-        (void)time_block(l, j);
+    while (
+        bp_agree(l, n < j->shape.warm && bp_now_us() - start < budget_us / 4)) {
+        op_us = time_block(l, j);
         n += j->shape.ops;
     }
+    ops = (int)(budget_us / (2 * MIN_BLOCKS) / op_us);
+    ops = bp_agree(l, ops < 1 ? 1 : ops);
+    if (ops < j->shape.ops)
+        j->shape.ops = ops;
 }
 
 static void report(bp_loop *l, const job *j, int blocks, double before,
@@ -316,8 +325,9 @@ static void report(bp_loop *l, const job *j, int blocks, double before,
 static void run_size(bp_loop *l, const bp_driver *driver, size_t bytes)
 {
     const bool is_private = driver->src == NULL;
-    job j = {driver, driver->src, driver->dst,
-             bytes / bp_dtype_bytes(l->plan.dtype), bytes, shape_of(l, bytes)};
+    job j = {driver,      driver->src,
+             driver->dst, bytes / bp_dtype_bytes(l->plan.dtype),
+             bytes,       shape_of(l, bytes)};
     double before;
     double after;
     int blocks;

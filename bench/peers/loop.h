@@ -38,6 +38,7 @@ typedef struct bp_plan {
     int budget_ms;       /* --budget: of one size; at least some blocks run */
     int limit_s;         /* --limit: then the program is ended by SIGALRM */
     int is_floating;     /* --float: ranks are not pinned to cores */
+    int is_boosted;      /* --boost: ranks get the highest priority */
     int is_in_place;     /* set by the program */
     int is_rewritten;    /* set by the program: see time_rewritten() */
 } bp_plan;
@@ -78,7 +79,7 @@ void bp_about(const bp_loop *loop, const char *version);
 /* Measure and print every size of the plan. */
 void bp_run(bp_loop *loop, const bp_driver *driver);
 
-/* ---- the parts, for programs that measure something else ------------------ */
+/* ---- the parts, for programs that measure something else ----------------- */
 
 /* Sizes of the comparison, from `i` 0 on; 0: no more. */
 size_t bp_size(int i);

@@ -12,10 +12,10 @@
 
 static MPI_Op bf16_sum;
 
-static void add_bf16(void *in, void *inout, int *count, MPI_Datatype *type)
+static void add_bf16(void *in, void *out, int *count, MPI_Datatype *type)
 {
     (void)type;
-    bp_bf16_add(inout, in, inout, (size_t)*count);
+    bp_bf16_add(out, in, out, (size_t)*count);
 }
 
 static void all_reduce(void *arg, const void *src, void *dst, size_t count,

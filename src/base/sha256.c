@@ -46,8 +46,8 @@ static void schedule(uint32_t w[64], const uint8_t *block)
         const uint32_t a = w[i - 15];
         const uint32_t b = w[i - 2];
 
-        w[i] = w[i - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) +
-               w[i - 7] + (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+        w[i] = w[i - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[i - 7] +
+               (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
     }
 }
 
@@ -59,12 +59,12 @@ static void compress(uint32_t h[8], const uint8_t *block)
     schedule(w, block);
     memcpy(v, h, sizeof(v));
     for (int i = 0; i < 64; i++) {
-        const uint32_t s1 = rotate(v[4], 6) ^ rotate(v[4], 11) ^
-                            rotate(v[4], 25);
+        const uint32_t s1 =
+            rotate(v[4], 6) ^ rotate(v[4], 11) ^ rotate(v[4], 25);
         const uint32_t choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
         const uint32_t t1 = v[7] + s1 + choice + k[i] + w[i];
-        const uint32_t s0 = rotate(v[0], 2) ^ rotate(v[0], 13) ^
-                            rotate(v[0], 22);
+        const uint32_t s0 =
+            rotate(v[0], 2) ^ rotate(v[0], 13) ^ rotate(v[0], 22);
         const uint32_t most = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
 
         memmove(v + 1, v, 7 * sizeof(v[0]));
@@ -107,7 +107,7 @@ void dcmi_sha256_add(dcmi_sha256 *s, const void *bytes, size_t n)
 
 void dcmi_sha256_end(dcmi_sha256 *s, uint8_t digest[DCMI_SHA256_BYTES])
 {
-    static const uint8_t padding[DCMI_SHA256_BLOCK] = { 0x80 };
+    static const uint8_t padding[DCMI_SHA256_BLOCK] = {0x80};
     const uint64_t bits = s->bytes * 8;
     const size_t used = (size_t)(s->bytes % DCMI_SHA256_BLOCK);
     uint8_t length[8];
@@ -132,7 +132,7 @@ static void wipe(uint8_t bytes[DCMI_SHA256_BLOCK])
 
 void dcmi_hmac_init(dcmi_hmac *m, const void *key, size_t key_bytes)
 {
-    uint8_t pad[DCMI_SHA256_BLOCK] = { 0 };
+    uint8_t pad[DCMI_SHA256_BLOCK] = {0};
 
     if (key_bytes > sizeof(pad)) {
         dcmi_sha256_init(&m->inner);

@@ -10,7 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DCMI_SHA256_BYTES = 32, DCMI_SHA256_BLOCK = 64 };
+enum {
+    DCMI_SHA256_BYTES = 32,
+    DCMI_SHA256_BLOCK = 64
+};
 
 typedef struct dcmi_sha256 {
     uint32_t h[8];

@@ -41,8 +41,8 @@ struct dcmi_boot {
 };
 
 typedef struct dcmi_boot_opts {
-    const char *name;     /* of the group, never NULL */
-    const char *token;    /* NULL: none */
+    const char *name;  /* of the group, never NULL */
+    const char *token; /* NULL: none */
     bool allow_no_token;
     uint64_t deadline_ns; /* of dcmi_now_ns() */
 } dcmi_boot_opts;
@@ -62,11 +62,14 @@ dcm_status dcmi_boot_fn(dcmi_boot **boot_p, dcm_all_gather_fn fn, void *arg,
 dcm_status dcmi_boot_local(dcmi_boot **boots, int nranks);
 
 /* Room for "tcp:[HOST]:PORT" with the longest host name. */
-enum { DCMI_ADDRESS_BYTES = 288 };
+enum {
+    DCMI_ADDRESS_BYTES = 288
+};
 
 /* What the launcher left in the environment (launcher.c). */
 typedef struct dcmi_launch {
-    const char *launcher; /* "devcomm", "torchrun", "Open MPI", "PMI", "Slurm" */
+    const char
+        *launcher; /* "devcomm", "torchrun", "Open MPI", "PMI", "Slurm" */
     int rank;
     int nranks;
     char address[DCMI_ADDRESS_BYTES];

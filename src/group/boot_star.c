@@ -30,9 +30,9 @@ static struct {
     struct {
         uint64_t key;
         uint32_t begun;
-    } *list;
+    } * list;
     size_t n;
-} counts = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} counts = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static dcm_status count_group(uint32_t *generation_p, uint64_t key)
 {
@@ -133,8 +133,9 @@ static dcm_status read_address(dcmi_star *star, const char *address,
     } else if (strncmp(address, "unix:", 5) == 0 && place[1] != '\0') {
         unix_name = place + 1;
     } else {
-        return dcmi_err(DCM_E_INVAL, "\"%s\" is neither unix:NAME nor "
-                                     "tcp:HOST:PORT",
+        return dcmi_err(DCM_E_INVAL,
+                        "\"%s\" is neither unix:NAME nor "
+                        "tcp:HOST:PORT",
                         address);
     }
 
@@ -226,11 +227,12 @@ dcm_status dcmi_star_find(const dcmi_star *star, dcmi_tcp_place *place,
     }
     if (st != DCM_OK || place->is_loopback || star->may_any)
         return st;
-    return dcmi_err(DCM_E_INVAL,
-                    "host %s is beyond loopback and there is no token: give all "
-                    "ranks the same DEVCOMM_TOKEN, or allow it by "
-                    "DCM_GROUP_ALLOW_NO_TOKEN",
-                    star->host);
+    return dcmi_err(
+        DCM_E_INVAL,
+        "host %s is beyond loopback and there is no token: give all "
+        "ranks the same DEVCOMM_TOKEN, or allow it by "
+        "DCM_GROUP_ALLOW_NO_TOKEN",
+        star->host);
 }
 
 static void keep(dcmi_boot *boot, const int *owner)
@@ -239,8 +241,7 @@ static void keep(dcmi_boot *boot, const int *owner)
 
     for (int r = 0; r < boot->nranks; r++) {
         /* Rank 0 keeps the owners'; an owner keeps rank 0's. */
-        if (boot->rank == 0 ? owner[r] != r
-                            : owner[boot->rank] != boot->rank)
+        if (boot->rank == 0 ? owner[r] != r : owner[boot->rank] != boot->rank)
             dcmi_star_drop(&star->member[r]);
     }
 }
@@ -257,7 +258,7 @@ static void close_star(dcmi_boot *boot)
 dcm_status dcmi_boot_star(dcmi_boot **boot_p, const char *address, int rank,
                           int nranks, const dcmi_boot_opts *opts)
 {
-    static const dcmi_boot_ops ops = { dcmi_star_merge, keep, close_star };
+    static const dcmi_boot_ops ops = {dcmi_star_merge, keep, close_star};
     dcmi_star *star = calloc(1, sizeof(*star));
     dcm_status st;
 

@@ -33,9 +33,9 @@ enum {
 
 typedef struct launcher {
     const char *name;
-    const char *rank;   /* the variables */
+    const char *rank; /* the variables */
     const char *nranks;
-    const char *better; /* than nranks, where it is set; NULL: none */
+    const char *better;     /* than nranks, where it is set; NULL: none */
     const char *local_rank; /* both NULL: there are none */
     const char *nlocal;
     /* Whether the variables are this launcher's, not another's leftovers. */
@@ -84,7 +84,7 @@ static dcm_status put_address(dcmi_launch *l, const char *fmt, ...)
 /* Hash of the texts with a mark between them; NULL counts as empty. */
 static uint64_t hash_of(const char *a, const char *b, const char *c)
 {
-    const char *const texts[] = { a, b, c };
+    const char *const texts[] = {a, b, c};
     uint64_t h = 0;
 
     for (size_t i = 0; i < DCMI_ARRAY_LEN(texts); i++) {
@@ -138,11 +138,9 @@ static dcm_status torchrun_address(dcmi_launch *l, int nlocal)
         return put_address(l, "unix:torchrun-%d-%016" PRIx64, port,
                            hash_of(host, port_text, job));
     /* MASTER_PORT itself is taken by torchrun's own store. */
-    return put_address(l,
-                       strchr(host, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u",
-                       host,
-                       port_of(hash_of("torchrun", port_text, job),
-                               (unsigned)port));
+    return put_address(
+        l, strchr(host, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", host,
+        port_of(hash_of("torchrun", port_text, job), (unsigned)port));
 }
 
 /* ---- Open MPI ------------------------------------------------------------- */
@@ -172,7 +170,7 @@ static bool is_hydra(void)
 
 static dcm_status hydra_address(dcmi_launch *l, int nlocal)
 {
-    static const char *const proxies[] = { "hydra_pmi_proxy", "pmi_proxy" };
+    static const char *const proxies[] = {"hydra_pmi_proxy", "pmi_proxy"};
     int pid = 0;
 
     if (nlocal != l->nranks)
@@ -206,7 +204,8 @@ static bool first_host(char *host, size_t bytes, const char *list)
 
     while (*list != '\0' && *list != ',') {
         if (*list == '[') {
-            for (list++; *list != '\0' && strchr("-,]", *list) == NULL; list++) {
+            for (list++; *list != '\0' && strchr("-,]", *list) == NULL;
+                 list++) {
                 if (n + 1 >= bytes)
                     return false;
                 host[n++] = *list;
@@ -249,8 +248,9 @@ static dcm_status slurm_address(dcmi_launch *l, int nlocal)
     if (nodes == NULL)
         return unknown_leader(l);
     if (!first_host(host, sizeof(host), nodes))
-        return dcmi_err(DCM_E_INVAL, "SLURM_STEP_NODELIST=\"%s\" is no list of "
-                                     "hosts",
+        return dcmi_err(DCM_E_INVAL,
+                        "SLURM_STEP_NODELIST=\"%s\" is no list of "
+                        "hosts",
                         nodes);
     return put_address(l, "tcp:%s:%u", host,
                        port_of(hash_of("slurm", job, step), 0));
@@ -272,18 +272,18 @@ static dcm_status no_address(dcmi_launch *l, int nlocal)
 }
 
 static const launcher launchers[] = {
-    { "devcomm", "DEVCOMM_RANK", "DEVCOMM_NRANKS", NULL, NULL, NULL,
-      always, no_address },
-    { "torchrun", "RANK", "WORLD_SIZE", NULL, "LOCAL_RANK",
-      "LOCAL_WORLD_SIZE", always, torchrun_address },
-    { "Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL,
-      "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", always,
-      openmpi_address },
-    { "PMI", "PMI_RANK", "PMI_SIZE", NULL, "MPI_LOCALRANKID", "MPI_LOCALNRANKS",
-      is_hydra, hydra_address },
+    {"devcomm", "DEVCOMM_RANK", "DEVCOMM_NRANKS", NULL, NULL, NULL, always,
+     no_address},
+    {"torchrun", "RANK", "WORLD_SIZE", NULL, "LOCAL_RANK", "LOCAL_WORLD_SIZE",
+     always, torchrun_address},
+    {"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL,
+     "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", always,
+     openmpi_address},
+    {"PMI", "PMI_RANK", "PMI_SIZE", NULL, "MPI_LOCALRANKID", "MPI_LOCALNRANKS",
+     is_hydra, hydra_address},
     /* srun --preserve-env leaves the allocation's SLURM_NTASKS. */
-    { "Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", NULL,
-      NULL, is_slurm_step, slurm_address },
+    {"Slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", NULL,
+     NULL, is_slurm_step, slurm_address},
 };
 
 static const char *nranks_name(const launcher *it)
@@ -339,7 +339,7 @@ static dcm_status read_local(int *nlocal_p, const launcher *it,
 dcm_status dcmi_launch_read(dcmi_launch *launch)
 {
     const char *address = dcmi_env_str(DCMI_ENV_ADDR);
-    dcmi_launch l = { .launcher = NULL };
+    dcmi_launch l = {.launcher = NULL};
     const launcher *it = launchers;
     const launcher *end = launchers + DCMI_ARRAY_LEN(launchers);
     dcm_status st;

@@ -49,7 +49,10 @@ typedef struct dcmi_star_hello {
     dcmi_star_nonce nonce;
 } dcmi_star_hello;
 
-enum { DCMI_STAR_CHALLENGE = 1, DCMI_STAR_VERDICT = 2 };
+enum {
+    DCMI_STAR_CHALLENGE = 1,
+    DCMI_STAR_VERDICT = 2
+};
 
 /*
  * Handshake 2 and 4, from rank 0: a challenge, then a verdict.  The first 16

@@ -130,10 +130,9 @@ static dcm_status judge(const dcmi_star_reception *c, const dcmi_star_proof *p,
         return p->generation > star->generation ? DCM_AGAIN : DCM_E_INVAL;
     }
     if ((c->missing >> p->rank & 1) == 0) {
-        (void)snprintf(why, bytes, "a second rank %d: %s is there already",
-                       p->rank,
-                       dcmi_star_names(star, 1ull << p->rank, name,
-                                       sizeof(name)));
+        (void)snprintf(
+            why, bytes, "a second rank %d: %s is there already", p->rank,
+            dcmi_star_names(star, 1ull << p->rank, name, sizeof(name)));
         return DCM_E_BUSY;
     }
     return DCM_OK;

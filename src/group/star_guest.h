@@ -8,7 +8,9 @@
 
 #include "group/star.h"
 
-enum { DCMI_STAR_MOST_GUESTS = 64 };
+enum {
+    DCMI_STAR_MOST_GUESTS = 64
+};
 
 typedef struct dcmi_star_guest {
     int fd; /* -1: a free place */

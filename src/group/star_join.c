@@ -14,7 +14,10 @@
 #include "base/err.h"
 #include "os/ident.h"
 
-enum { FIRST_NAP_MS = 1, LAST_NAP_MS = 20 };
+enum {
+    FIRST_NAP_MS = 1,
+    LAST_NAP_MS = 20
+};
 
 static dcm_status only_time(void *arg, bool expired)
 {
@@ -79,8 +82,7 @@ static dcm_status receive_answer(const dcmi_star *star, int fd,
 }
 
 static dcm_status check_verdict(const dcmi_star *star,
-                                const dcmi_star_talk *talk,
-                                dcmi_star_answer *a)
+                                const dcmi_star_talk *talk, dcmi_star_answer *a)
 {
     if (!dcmi_star_check_verdict(talk, a))
         return dcmi_err(DCM_E_INVAL,
@@ -107,7 +109,7 @@ static dcm_status shake_hands(const dcmi_star *star, int fd,
         .version = DCMI_STAR_VERSION,
         .proof_bytes = sizeof(dcmi_star_proof),
     };
-    dcmi_star_talk talk = { .token = star->token };
+    dcmi_star_talk talk = {.token = star->token};
     dcmi_star_answer answer;
     dcmi_star_proof proof;
     uint64_t start = 0;

@@ -65,18 +65,18 @@ static uint64_t list_fds(const dcmi_star_reception *c, struct pollfd *p)
 {
     uint64_t until_ns = UINT64_MAX;
 
-    p[0] = (struct pollfd){ .fd = c->listener, .events = POLLIN };
+    p[0] = (struct pollfd){.fd = c->listener, .events = POLLIN};
     for (int i = 0; i < DCMI_STAR_MOST_GUESTS; i++) {
         const dcmi_star_guest *g = &c->guests[i];
 
-        p[1 + i] = (struct pollfd){ .fd = g->fd, .events = POLLIN };
+        p[1 + i] = (struct pollfd){.fd = g->fd, .events = POLLIN};
         if (g->fd >= 0 && g->until_ns < until_ns)
             until_ns = g->until_ns;
     }
     /* Not POLLIN: members have begun their first exchange. */
     for (int r = 0; r < c->star->base.nranks; r++)
-        p[FIRST_MEMBER + r] = (struct pollfd){ .fd = c->star->member[r].fd,
-                                               .events = POLLRDHUP };
+        p[FIRST_MEMBER + r] =
+            (struct pollfd){.fd = c->star->member[r].fd, .events = POLLRDHUP};
     return until_ns;
 }
 
@@ -112,8 +112,8 @@ static dcm_status turn(dcmi_star_reception *c, uint64_t until_ns)
 static dcm_status give_up(const dcmi_star_reception *c)
 {
     char names[256];
-    const char *who = dcmi_star_names(c->star, c->missing, names,
-                                      sizeof(names));
+    const char *who =
+        dcmi_star_names(c->star, c->missing, names, sizeof(names));
 
     if (c->n_refused == 0)
         return dcmi_err(DCM_E_TIMEOUT, "%s did not come to %s", who,
@@ -132,8 +132,8 @@ static dcm_status receive_all(dcmi_star_reception *c, uint64_t deadline_ns)
 
     while (st == DCM_OK && c->missing != 0 && !is_late) {
         /* All give up with the first of them, so that all can be told why. */
-        until_ns = deadline_ns < star->earliest_ns ? deadline_ns
-                                                   : star->earliest_ns;
+        until_ns =
+            deadline_ns < star->earliest_ns ? deadline_ns : star->earliest_ns;
         /* Who has come by then counts, however late we are to see it. */
         is_late = dcmi_now_ns() >= until_ns;
         st = turn(c, until_ns);

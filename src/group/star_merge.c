@@ -21,7 +21,9 @@
 
 #define FRAME_MAGIC 0x64636d66u
 
-enum { MOST_BYTES = 1 << 20 }; /* a rank, so that no size overflows */
+enum {
+    MOST_BYTES = 1 << 20
+}; /* a rank, so that no size overflows */
 
 /* Followed by `entries` times `bytes` bytes, or by a text when it failed. */
 typedef struct frame {
@@ -59,7 +61,7 @@ dcm_status dcmi_star_fail(dcmi_star *star, dcm_status st)
     struct {
         frame head;
         char text[DCMI_STAR_TEXT_BYTES];
-    } words = { .head = { .magic = FRAME_MAGIC, .status = st } };
+    } words = {.head = {.magic = FRAME_MAGIC, .status = st}};
     size_t n;
 
     star->failed = st;
@@ -203,13 +205,13 @@ static dcm_status gather(exchange *x)
         note_lost(x);
     }
     if (st == DCM_OK && x->gone != 0)
-        return dcmi_err(DCM_E_PEER, "%s died or left before the exchange",
-                        dcmi_star_names(x->star, x->gone, names,
-                                        sizeof(names)));
+        return dcmi_err(
+            DCM_E_PEER, "%s died or left before the exchange",
+            dcmi_star_names(x->star, x->gone, names, sizeof(names)));
     if (st == DCM_OK && x->waiting != 0)
-        return dcmi_err(DCM_E_TIMEOUT, "%s did not come to the exchange",
-                        dcmi_star_names(x->star, x->waiting, names,
-                                        sizeof(names)));
+        return dcmi_err(
+            DCM_E_TIMEOUT, "%s did not come to the exchange",
+            dcmi_star_names(x->star, x->waiting, names, sizeof(names)));
     return st;
 }
 
@@ -350,12 +352,12 @@ static dcm_status follow(exchange *x, char *room)
     const dcmi_watch watch = {
         .check = check_leader,
         .arg = x->star,
-        .timeout_ns = dcmi_star_left(x->until_ns) +
-                      DCMI_STAR_GRACE_MS * DCMI_NS_PER_MS,
+        .timeout_ns =
+            dcmi_star_left(x->until_ns) + DCMI_STAR_GRACE_MS * DCMI_NS_PER_MS,
     };
-    const frame head = make_frame(star,
-                                  entries_of(x->owner, star->base.nranks, rank),
-                                  x->bytes, x->until_ns);
+    const frame head =
+        make_frame(star, entries_of(x->owner, star->base.nranks, rank),
+                   x->bytes, x->until_ns);
     char *at = room + sizeof(head);
     bool is_told = false;
     uint64_t start = 0;
@@ -387,10 +389,10 @@ dcm_status dcmi_star_merge(dcmi_boot *boot, void *all, size_t bytes,
 
     if (star->failed != DCM_OK)
         return dcmi_err(star->failed, "%s", star->failure);
-    if (bytes > MOST_BYTES || owner[0] != 0 ||
-        owner[boot->rank] != boot->rank)
-        return dcmi_err(DCM_E_INVAL, "exchange of %zu bytes by rank %d, owned "
-                                     "by rank %d",
+    if (bytes > MOST_BYTES || owner[0] != 0 || owner[boot->rank] != boot->rank)
+        return dcmi_err(DCM_E_INVAL,
+                        "exchange of %zu bytes by rank %d, owned "
+                        "by rank %d",
                         bytes, boot->rank, owner[boot->rank]);
     x = calloc(1, sizeof(*x));
     room = malloc(sizeof(frame) + (size_t)boot->nranks * bytes);

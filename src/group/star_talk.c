@@ -85,8 +85,7 @@ void dcmi_star_clean(char *text, size_t bytes)
 dcm_status dcmi_star_status(int32_t status)
 {
     switch (status) {
-#define DCM_X(name, value, text)                                               \
-    case DCM_##name:
+#define DCM_X(name, value, text) case DCM_##name:
         DCM_STATUS_MAP(DCM_X)
 #undef DCM_X
         return status == DCM_OK ? DCM_E_PEER : (dcm_status)status;

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MOST_GENERATIONS = 64 };
+enum {
+    MOST_GENERATIONS = 64
+};
 
 /* Command name and parent of process `pid`. */
 static bool read_stat(int pid, char name[16], int *parent_p)

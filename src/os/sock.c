@@ -105,10 +105,9 @@ static dcm_status check_user(int fd, const char *what)
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &bytes) != 0)
         return dcmi_err_sys("credentials of %s", what);
     if (cred.uid != geteuid())
-        return dcmi_err(DCM_E_INVAL,
-                        "%s belongs to user %u (process %d), not to user %u",
-                        what, (unsigned)cred.uid, (int)cred.pid,
-                        (unsigned)geteuid());
+        return dcmi_err(
+            DCM_E_INVAL, "%s belongs to user %u (process %d), not to user %u",
+            what, (unsigned)cred.uid, (int)cred.pid, (unsigned)geteuid());
     return DCM_OK;
 }
 
@@ -172,15 +171,14 @@ dcm_status dcmi_sock_send(int sock, const void *buf, size_t bytes, int fd,
     union {
         char space[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
-    } control = { .space = { 0 } };
+    } control = {.space = {0}};
     const char *at = buf;
     dcm_status st;
     ssize_t n;
 
     while (bytes > 0) {
-        struct iovec v = { .iov_base = (void *)(uintptr_t)at,
-                           .iov_len = bytes };
-        struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 };
+        struct iovec v = {.iov_base = (void *)(uintptr_t)at, .iov_len = bytes};
+        struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
 
         if (fd >= 0) {
             m.msg_control = control.space;
@@ -245,7 +243,7 @@ dcm_status dcmi_sock_recv(int sock, void *buf, size_t bytes, int *fd_p,
     ssize_t n;
 
     while (bytes > 0) {
-        struct iovec v = { .iov_base = at, .iov_len = bytes };
+        struct iovec v = {.iov_base = at, .iov_len = bytes};
         struct msghdr m = {
             .msg_iov = &v,
             .msg_iovlen = 1,

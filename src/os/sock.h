@@ -14,7 +14,9 @@
 
 #include "os/wait.h"
 
-enum { DCMI_SOCK_NAME_BYTES = 96 };
+enum {
+    DCMI_SOCK_NAME_BYTES = 96
+};
 
 /*
  * Listen on the abstract name (no leading zero byte in `name`).  E_BUSY: it is

@@ -11,7 +11,9 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
-enum { DCMI_TCP_MOST_ADDRESSES = 8 };
+enum {
+    DCMI_TCP_MOST_ADDRESSES = 8
+};
 
 /* What one host name stands for. */
 typedef struct dcmi_tcp_place {

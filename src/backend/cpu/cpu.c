@@ -204,7 +204,7 @@ static size_t one_shot_limit(const dcmi_cpu *c)
 
 static size_t mail_limit(const dcmi_cpu *c)
 {
-    return c->nranks <= 2 ? 1536 : 1024;
+    return c->nranks <= 2 ? 3072 : 1024;
 }
 
 static dcmi_cpu_algo choose(const dcmi_cpu *c, const dcm_coll *coll)

@@ -21,8 +21,15 @@
 #include "backend/cpu/ctx.h"
 
 enum {
-    WHOLE_MAX = 16 * 1024,        /* bytes up to which a message is not cut */
-    STREAM_MIN = 16 * 1024 * 1024, /* outputs that no cache would keep */
+    /* Bytes up to which a message is not cut: near and far, 2 ranks and more. */
+    WHOLE_NEAR_2 = 256 * 1024,
+    WHOLE_NEAR_N = 16 * 1024,
+    WHOLE_FAR = 2 * 1024,
+    /*
+     * Outputs are written past the caches when none would keep them, and when
+     * the ranks share none: rewriting lines that the other has read costs more.
+     */
+    STREAM_NEAR = 16 * 1024 * 1024,
 };
 
 typedef struct direct {
@@ -54,11 +61,19 @@ static dcm_status collect(direct *d, const dcmi_header *mine, bool *served_p,
     return DCM_OK;
 }
 
+static size_t whole_max(const dcmi_cpu *c)
+{
+    if (c->is_far)
+        return WHOLE_FAR;
+    return c->nranks == 2 ? WHOLE_NEAR_2 : WHOLE_NEAR_N;
+}
+
 static void reduce(const direct *d, size_t first, size_t count, bool everywhere)
 {
     dcmi_cpu *c = d->c;
     const size_t offset = first * d->item;
-    const bool is_stream = d->coll->count * d->item >= STREAM_MIN;
+    const bool is_stream =
+        d->coll->count * d->item >= STREAM_NEAR || (c->is_far && everywhere);
     const void *src[DCM_MAX_RANKS];
     void *dst[DCM_MAX_RANKS];
     int ndst = 0;
@@ -97,7 +112,8 @@ dcm_status dcmi_cpu_direct(dcmi_cpu *c, const dcm_coll *coll,
     st = collect(&d, mine, served_p, &in_place);
     if (st != DCM_OK || !*served_p)
         return st;
-    if (!in_place && coll->count * d.item <= WHOLE_MAX)
+    c->work += coll->count * d.item;
+    if (!in_place && coll->count * d.item <= whole_max(c))
         reduce(&d, 0, coll->count, false);
     else if (first < coll->count)
         reduce(&d, first,

@@ -88,7 +88,7 @@ DCMI_INLINE vec narrow_f16(const vec wide[2])
 
 const dcmi_reduce_ops dcmi_reduce_avx2 = {
     .name = "avx2",
-    .fn = { ROWS, ROW(BF16, BF16) },
+    .fn = {ROWS, ROW(BF16, BF16)},
     .copy = copy,
     .copy_stream = copy_stream,
 };

@@ -9,18 +9,18 @@
 
 const dcmi_reduce_ops dcmi_reduce_avx512 = {
     .name = "avx512",
-    .fn = { ROWS, ROW(BF16, BF16) },
+    .fn = {ROWS, ROW(BF16, BF16)},
     .copy = copy,
     .copy_stream = copy_stream,
 };
 
 const dcmi_reduce_ops dcmi_reduce_avx512bf16 = {
     .name = "avx512bf16",
-    .fn = { ROWS, [DCM_BF16] = { [DCM_SUM] = dcmi_reduce_bf16_sum,
-                                 [DCM_PROD] = dcmi_reduce_bf16_prod,
-                                 [DCM_MIN] = BF16_MIN,
-                                 [DCM_MAX] = BF16_MAX,
-                                 [DCM_AVG] = dcmi_reduce_bf16_avg } },
+    .fn = {ROWS, [DCM_BF16] = {[DCM_SUM] = dcmi_reduce_bf16_sum,
+                               [DCM_PROD] = dcmi_reduce_bf16_prod,
+                               [DCM_MIN] = BF16_MIN,
+                               [DCM_MAX] = BF16_MAX,
+                               [DCM_AVG] = dcmi_reduce_bf16_avg}},
     .copy = copy,
     .copy_stream = copy_stream,
 };

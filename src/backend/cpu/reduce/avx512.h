@@ -65,7 +65,8 @@ DCMI_INLINE vec canon64(vec x)
 
 DCMI_INLINE void canon_pair(vec *a, vec *b)
 {
-    const __mmask16 m = _mm512_cmp_ps_mask((__m512)*a, (__m512)*b, _CMP_UNORD_Q);
+    const __mmask16 m =
+        _mm512_cmp_ps_mask((__m512)*a, (__m512)*b, _CMP_UNORD_Q);
 
     if (DCMI_UNLIKELY(m != 0)) {
         *a = canon32(*a);
@@ -150,8 +151,7 @@ DCMI_INLINE void load_f16(vec wide[2], const void *p)
 DCMI_INLINE __m256i half_f16(vec x)
 {
     return _mm512_maskz_cvtps_ph((__mmask16)0xffff, (__m512)x,
-                                 _MM_FROUND_TO_NEAREST_INT |
-                                     _MM_FROUND_NO_EXC);
+                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 DCMI_INLINE vec narrow_f16(const vec wide[2])
@@ -166,8 +166,8 @@ DCMI_INLINE vec narrow_f16(const vec wide[2])
 /* As the common one, with the odd bit in a mask. */
 DCMI_INLINE vec round_bf16(vec x)
 {
-    const __mmask16 odd = _mm512_test_epi32_mask((__m512i)x,
-                                                 _mm512_set1_epi32(0x10000));
+    const __mmask16 odd =
+        _mm512_test_epi32_mask((__m512i)x, _mm512_set1_epi32(0x10000));
     const __m512i less = _mm512_set1_epi32(0x7fff);
     const __m512i half = _mm512_set1_epi32(0x8000);
 

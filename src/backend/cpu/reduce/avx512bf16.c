@@ -31,7 +31,11 @@ static DCMI_COLD vec narrow_any(vec lower, vec upper)
 
 DCMI_INLINE vec narrow_bf16(const vec wide[2])
 {
-    enum { QUIET = 0x01, SUBNORMAL = 0x20, SIGNALLING = 0x80 };
+    enum {
+        QUIET = 0x01,
+        SUBNORMAL = 0x20,
+        SIGNALLING = 0x80
+    };
     const __m512 lower = (__m512)wide[0], upper = (__m512)wide[1];
     /* The conversion leaves one operand after the other. */
     const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);

@@ -24,13 +24,13 @@ DCMI_INLINE float_kind kind_of(int type)
 {
     switch (type) {
     case DCM_F16: /* 65536 rounds to infinity */
-        return (float_kind){ 16, 10, 15, 0x7c00, 0x7e00, 0x47800000, true };
+        return (float_kind){16, 10, 15, 0x7c00, 0x7e00, 0x47800000, true};
     case DCM_F8E5M2: /* as f16 */
-        return (float_kind){ 8, 2, 15, 0x7c, 0x7e, 0x47800000, true };
+        return (float_kind){8, 2, 15, 0x7c, 0x7e, 0x47800000, true};
     case DCM_F8E4M3: /* 448, the largest number */
-        return (float_kind){ 8, 3, 7, 0x7e, 0x7f, 0x43e00000, false };
+        return (float_kind){8, 3, 7, 0x7e, 0x7f, 0x43e00000, false};
     default: /* bf16 has an exponent as fp32 and needs no ceiling */
-        return (float_kind){ 16, 7, 127, 0x7f80, 0x7fc0, 0x7f800000, true };
+        return (float_kind){16, 7, 127, 0x7f80, 0x7fc0, 0x7f800000, true};
     }
 }
 
@@ -66,7 +66,8 @@ DCMI_INLINE vec encode(int type, vec x)
     const vec held = pick32(abs, splat32(k.ceiling), splat32(k.ceiling), abs);
     const vec odd = (held >> drop) & 1u;
     const vec high = (held - ((uint32_t)(127 - k.bias) << 23) +
-                      ((1u << (drop - 1)) - 1) + odd) >> drop;
+                      ((1u << (drop - 1)) - 1) + odd) >>
+                     drop;
     const vec low = (vec)((f32v)held + (f32v)splat32(anchor)) - anchor;
     const vec code = pick32(splat32(smallest), held, low, high) | sign;
 

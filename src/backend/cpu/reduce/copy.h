@@ -4,7 +4,9 @@
 #define DCMI_REDUCE_COPY_H
 
 /* Shorter copies are not worth an aligned destination. */
-enum { COPY_ALIGN_FROM = 8 * VEC_BYTES };
+enum {
+    COPY_ALIGN_FROM = 8 * VEC_BYTES
+};
 
 /* Four vectors, and all loads before the first store. */
 DCMI_INLINE void copy_four(unsigned char *to, const unsigned char *from,

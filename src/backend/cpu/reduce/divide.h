@@ -52,7 +52,7 @@ DCMI_INLINE vec divide_f64(vec x, const divisor *d)
  */
 DCMI_INLINE vec divide_u8(vec x, const divisor *d)
 {
-    vec y = { 0 };
+    vec y = {0};
 
     VEC_UNROLL
     for (int at = 0; at < 32; at += 8)
@@ -83,7 +83,7 @@ typedef union two_halves {
  */
 DCMI_INLINE vec divide_i32(vec x, double plus, const divisor *d)
 {
-    two_halves t = { .whole = x };
+    two_halves t = {.whole = x};
 
     VEC_UNROLL
     for (int i = 0; i < 2; i++) {

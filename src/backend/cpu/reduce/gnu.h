@@ -52,22 +52,22 @@ typedef u32v vec_loose __attribute__((aligned(1), may_alias));
 
 DCMI_INLINE vec splat8(uint8_t x)
 {
-    return (vec)((u8v){ 0 } + x);
+    return (vec)((u8v){0} + x);
 }
 
 DCMI_INLINE vec splat16(uint16_t x)
 {
-    return (vec)((u16v){ 0 } + x);
+    return (vec)((u16v){0} + x);
 }
 
 DCMI_INLINE vec splat32(uint32_t x)
 {
-    return (u32v){ 0 } + x;
+    return (u32v){0} + x;
 }
 
 DCMI_INLINE vec splat64(uint64_t x)
 {
-    return (vec)((u64v){ 0 } + x);
+    return (vec)((u64v){0} + x);
 }
 
 DCMI_INLINE vec load_vec(const void *p)
@@ -152,7 +152,7 @@ DCMI_INLINE vec max64(vec a, vec b)
 #define VEC_SIGNS(bits)                                                        \
     DCMI_INLINE vec signs##bits(vec x)                                         \
     {                                                                          \
-        return (vec)((i##bits##v)x < (i##bits##v){ 0 });                       \
+        return (vec)((i##bits##v)x < (i##bits##v){0});                         \
     }
 VEC_SIGNS(8)
 VEC_SIGNS(16)
@@ -210,7 +210,7 @@ DCMI_INLINE void store_word(unsigned char *p, uint64_t x, size_t n)
 static __attribute__((noinline)) vec load_part(const void *p, size_t bytes)
 {
     const unsigned char *at = p;
-    u64v x = { 0 };
+    u64v x = {0};
 
     VEC_UNROLL
     for (size_t i = 0; i < VEC_BYTES / 8; i++)

@@ -19,7 +19,9 @@
 #include "backend/cpu/reduce/order.h"
 #include "backend/cpu/reduce/reduce.h"
 
-enum { ACCUMULATORS = 4 };
+enum {
+    ACCUMULATORS = 4
+};
 
 /* Accumulators of one vector of elements. */
 DCMI_INLINE int spread_of(int type, int op)
@@ -254,10 +256,10 @@ DCMI_INLINE size_t plain_pair(const dcmi_reduce_args *a, size_t end, int type,
 {
     const int n = ACCUMULATORS / spread_of(type, op);
     const size_t block = (size_t)n * VEC_BYTES;
-    const void *const src[2] = { a->src[0], a->src[1] };
-    void *const dst[1] = { a->dst[0] };
-    const dcmi_reduce_args b = { .dst = dst, .src = src, .ndst = 1, .nsrc = 2 };
-    const job j = { .a = &b };
+    const void *const src[2] = {a->src[0], a->src[1]};
+    void *const dst[1] = {a->dst[0]};
+    const dcmi_reduce_args b = {.dst = dst, .src = src, .ndst = 1, .nsrc = 2};
+    const job j = {.a = &b};
     size_t at = 0;
 
     for (; end - at >= block; at += block)

@@ -119,12 +119,16 @@ DCMI_INLINE uint64_t limit_of(int type)
         return is_float(type) ? pick##b(key, limit, canon, x) : x;             \
     }
 
-/* clang-format off */
-VEC_FLIP(8) VEC_KEY(8) VEC_UNKEY(8) VEC_NAN_OF(8)
-VEC_FLIP(16) VEC_KEY(16) VEC_UNKEY(16) VEC_NAN_OF(16)
-VEC_FLIP(32) VEC_KEY(32) VEC_UNKEY(32) VEC_NAN_OF(32)
-VEC_FLIP(64) VEC_KEY(64) VEC_UNKEY(64) VEC_NAN_OF(64)
-/* clang-format on */
+#define VEC_ORDER(b)                                                           \
+    VEC_FLIP(b)                                                                \
+    VEC_KEY(b)                                                                 \
+    VEC_UNKEY(b)                                                               \
+    VEC_NAN_OF(b)
+
+VEC_ORDER(8)
+VEC_ORDER(16)
+VEC_ORDER(32)
+VEC_ORDER(64)
 
 DCMI_INLINE vec to_key(int type, int op, vec x)
 {

@@ -29,10 +29,10 @@ typedef struct small_float {
     bool has_inf;   /* then it is `top` */
 } small_float;
 
-static const small_float kind_f16 = { 10, 15, 0x7c00, 0x7e00, 0x8000, true };
-static const small_float kind_bf16 = { 7, 127, 0x7f80, 0x7fc0, 0x8000, true };
-static const small_float kind_f8e4m3 = { 3, 7, 0x7e, 0x7f, 0x80, false };
-static const small_float kind_f8e5m2 = { 2, 15, 0x7c, 0x7e, 0x80, true };
+static const small_float kind_f16 = {10, 15, 0x7c00, 0x7e00, 0x8000, true};
+static const small_float kind_bf16 = {7, 127, 0x7f80, 0x7fc0, 0x8000, true};
+static const small_float kind_f8e4m3 = {3, 7, 0x7e, 0x7f, 0x80, false};
+static const small_float kind_f8e5m2 = {2, 15, 0x7c, 0x7e, 0x80, true};
 
 static float float_of(uint32_t bits)
 {
@@ -121,8 +121,8 @@ typedef union value {
 typedef struct rule rule;
 struct rule {
     size_t bytes;
-    bool is_signed;            /* integers */
-    const small_float *kind;   /* 16- and 8-bit floats */
+    bool is_signed;          /* integers */
+    const small_float *kind; /* 16- and 8-bit floats */
     value (*get)(const rule *r, const void *p);
     value (*step)(const rule *r, dcm_op op, value a, value b);
     value (*divide)(const rule *r, value sum, int n);
@@ -143,9 +143,9 @@ static value step_f64(const rule *r, dcm_op op, value a, value b)
 
     (void)r;
     if (op == DCM_PROD)
-        return (value){ .f64 = x * y };
+        return (value){.f64 = x * y};
     if (op == DCM_SUM || op == DCM_AVG)
-        return (value){ .f64 = x + y };
+        return (value){.f64 = x + y};
     if (isnan(x) || isnan(y))
         return isnan(x) ? a : b;
     if (x == 0 && y == 0) /* the negative zero is less */
@@ -156,7 +156,7 @@ static value step_f64(const rule *r, dcm_op op, value a, value b)
 static value divide_f64(const rule *r, value sum, int n)
 {
     (void)r;
-    return (value){ .f64 = sum.f64 / n };
+    return (value){.f64 = sum.f64 / n};
 }
 
 static void put_f64(const rule *r, void *p, value x)
@@ -180,9 +180,9 @@ static value step_f32(const rule *r, dcm_op op, value a, value b)
 
     (void)r;
     if (op == DCM_PROD)
-        return (value){ .f32 = x * y };
+        return (value){.f32 = x * y};
     if (op == DCM_SUM || op == DCM_AVG)
-        return (value){ .f32 = x + y };
+        return (value){.f32 = x + y};
     if (isnan(x) || isnan(y))
         return isnan(x) ? a : b;
     if (x == 0 && y == 0)
@@ -193,7 +193,7 @@ static value step_f32(const rule *r, dcm_op op, value a, value b)
 static value divide_f32(const rule *r, value sum, int n)
 {
     (void)r;
-    return (value){ .f32 = sum.f32 / (float)n };
+    return (value){.f32 = sum.f32 / (float)n};
 }
 
 static void put_f32(const rule *r, void *p, value x)
@@ -209,7 +209,7 @@ static value get_small(const rule *r, const void *p)
     unsigned code = 0;
 
     memcpy(&code, p, r->bytes);
-    return (value){ .f32 = decode(r->kind, code) };
+    return (value){.f32 = decode(r->kind, code)};
 }
 
 static void put_small(const rule *r, void *p, value x)
@@ -233,7 +233,7 @@ static value get_int(const rule *r, const void *p)
     uint64_t x = 0;
 
     memcpy(&x, p, r->bytes);
-    return (value){ .u = wrap(r, x) };
+    return (value){.u = wrap(r, x)};
 }
 
 static value step_int(const rule *r, dcm_op op, value a, value b)
@@ -241,17 +241,17 @@ static value step_int(const rule *r, dcm_op op, value a, value b)
     const bool is_less = r->is_signed ? (int64_t)a.u < (int64_t)b.u : a.u < b.u;
 
     if (op == DCM_PROD)
-        return (value){ .u = wrap(r, a.u * b.u) };
+        return (value){.u = wrap(r, a.u * b.u)};
     if (op == DCM_SUM || op == DCM_AVG)
-        return (value){ .u = wrap(r, a.u + b.u) };
+        return (value){.u = wrap(r, a.u + b.u)};
     return is_less == (op == DCM_MIN) ? a : b;
 }
 
 static value divide_int(const rule *r, value sum, int n)
 {
     if (r->is_signed)
-        return (value){ .u = (uint64_t)((int64_t)sum.u / n) };
-    return (value){ .u = sum.u / (uint64_t)n };
+        return (value){.u = (uint64_t)((int64_t)sum.u / n)};
+    return (value){.u = sum.u / (uint64_t)n};
 }
 
 static void put_int(const rule *r, void *p, value x)
@@ -260,13 +260,17 @@ static void put_int(const rule *r, void *p, value x)
 }
 
 #define SMALL(bytes, kind)                                                     \
-    { bytes, true, &kind, get_small, step_f32, divide_f32, put_small }
+    {                                                                          \
+        bytes, true, &kind, get_small, step_f32, divide_f32, put_small         \
+    }
 #define INTEGER(bytes, is_signed)                                              \
-    { bytes, is_signed, NULL, get_int, step_int, divide_int, put_int }
+    {                                                                          \
+        bytes, is_signed, NULL, get_int, step_int, divide_int, put_int         \
+    }
 
 static const rule rules[DCM_NDTYPES] = {
-    [DCM_F64] = { 8, true, NULL, get_f64, step_f64, divide_f64, put_f64 },
-    [DCM_F32] = { 4, true, NULL, get_f32, step_f32, divide_f32, put_f32 },
+    [DCM_F64] = {8, true, NULL, get_f64, step_f64, divide_f64, put_f64},
+    [DCM_F32] = {4, true, NULL, get_f32, step_f32, divide_f32, put_f32},
     [DCM_F16] = SMALL(2, kind_f16),
     [DCM_BF16] = SMALL(2, kind_bf16),
     [DCM_F8E4M3] = SMALL(1, kind_f8e4m3),
@@ -312,10 +316,8 @@ static void reduce(const dcmi_reduce_args *a, dcm_dtype dtype, dcm_op op)
     ENTRY(type, AVG)
 #define ROW(type, value, bytes, text)                                          \
     [DCM_##type] = {                                                           \
-        [DCM_SUM] = type##_SUM,                                                \
-        [DCM_PROD] = type##_PROD,                                              \
-        [DCM_MIN] = type##_MIN,                                                \
-        [DCM_MAX] = type##_MAX,                                                \
+        [DCM_SUM] = type##_SUM, [DCM_PROD] = type##_PROD,                      \
+        [DCM_MIN] = type##_MIN, [DCM_MAX] = type##_MAX,                        \
         [DCM_AVG] = type##_AVG,                                                \
     },
 
@@ -328,7 +330,7 @@ static void copy(void *dst, const void *src, size_t bytes)
 
 const dcmi_reduce_ops dcmi_reduce_scalar = {
     .name = "scalar",
-    .fn = { DCM_DTYPE_MAP(ROW) },
+    .fn = {DCM_DTYPE_MAP(ROW)},
     .copy = copy,
     .copy_stream = copy,
 };

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/compiler.h"
 #include "backend/cpu/reduce/sets.h"
+#include "base/compiler.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -48,12 +48,12 @@ static const struct {
     const dcmi_reduce_ops *ops;
     bool (*has)(void);
 } sets[] = {
-    { &dcmi_reduce_scalar, has_always },
-    { &dcmi_reduce_base, has_always },
+    {&dcmi_reduce_scalar, has_always},
+    {&dcmi_reduce_base, has_always},
 #if defined(__x86_64__)
-    { &dcmi_reduce_avx2, has_avx2 },
-    { &dcmi_reduce_avx512, has_avx512 },
-    { &dcmi_reduce_avx512bf16, has_avx512bf16 },
+    {&dcmi_reduce_avx2, has_avx2},
+    {&dcmi_reduce_avx512, has_avx512},
+    {&dcmi_reduce_avx512bf16, has_avx512bf16},
 #endif
 };
 
