@@ -54,7 +54,7 @@ soak: ## the tests of dying ranks, over and over
 	@ctest --test-dir build/dev -R test_kill --repeat until-fail:20 --output-on-failure
 
 fmt: ## format all C files (clang-format 14)
-	@git ls-files '*.c' '*.h' | xargs clang-format -i
+	@scripts/check-format --fix
 
 man: ## build the man pages
 	@scripts/build.sh release

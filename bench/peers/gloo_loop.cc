@@ -109,8 +109,7 @@ void connect(State &s, const bp_plan &plan, int rank)
     gloo::transport::tcp::attr attr("127.0.0.1");
     auto device = gloo::transport::tcp::CreateDevice(attr);
 
-    s.context =
-        std::make_shared<gloo::rendezvous::Context>(rank, plan.nranks);
+    s.context = std::make_shared<gloo::rendezvous::Context>(rank, plan.nranks);
     s.context->connectFullMesh(store, device);
     if (s.variant == "ring")
         return;

@@ -22,7 +22,7 @@
  * leaves          mutex cannot be unlocked and stays on the owner's robust list:
  *                 the mapping is kept until the owner ends or makes a call.
  *
- * Test: tests/mp/test_life.c.
+ * Tests: tests/mp/test_kill.c, tests/unit/test_group_threads.c.
  */
 #ifndef DCMI_LIFE_H
 #define DCMI_LIFE_H

@@ -82,7 +82,7 @@ typedef struct dcmi_team {
     uint64_t epoch;   /* of the operation that runs */
     const char *op;   /* "all_reduce"; for messages */
     const char *phase;
-    uint64_t waited_ns; /* by the wait that failed */
+    uint64_t waited_ns;  /* by the wait that failed */
     dcm_failure failure; /* the first failure, as this rank saw it */
     uint32_t attempts;   /* regroups so far */
 } dcmi_team;

@@ -19,9 +19,9 @@ int main(void)
     if (dcm_group_new_local(&group, 1, &group_opts) != DCM_OK)
         return 1;
     if (dcm_comm_new(&comm, group, &comm_opts) == DCM_OK) {
-        failed = dcm_all_reduce(comm, &x, &x, 1, DCM_F32, DCM_SUM, NULL) !=
-                     DCM_OK ||
-                 x != 2.5f;
+        failed =
+            dcm_all_reduce(comm, &x, &x, 1, DCM_F32, DCM_SUM, NULL) != DCM_OK ||
+            x != 2.5f;
         dcm_comm_free(comm);
     }
     dcm_group_free(group);

@@ -35,10 +35,8 @@ KERNELS_SIGNED(I64)
 /* `wrap` is the type that sums and products are taken from. */
 #define ROW(type, wrap)                                                        \
     [DCM_##type] = {                                                           \
-        [DCM_SUM] = wrap##_SUM,                                                \
-        [DCM_PROD] = wrap##_PROD,                                              \
-        [DCM_MIN] = type##_MIN,                                                \
-        [DCM_MAX] = type##_MAX,                                                \
+        [DCM_SUM] = wrap##_SUM, [DCM_PROD] = wrap##_PROD,                      \
+        [DCM_MIN] = type##_MIN, [DCM_MAX] = type##_MAX,                        \
         [DCM_AVG] = type##_AVG,                                                \
     }
 
