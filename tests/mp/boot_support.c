@@ -21,7 +21,7 @@ int free_port(void)
         port = 21000 + (int)((unsigned)getpid() * 7u % 10000u);
     for (int i = 0; i < 1000; i++) {
         const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        struct sockaddr_in a = { .sin_family = AF_INET };
+        struct sockaddr_in a = {.sin_family = AF_INET};
         int rc;
 
         port = port < 31000 ? port + 1 : 21000;
@@ -178,7 +178,7 @@ int raw_listen(const char *address, unsigned uid)
 
 int raw_accept(int listener)
 {
-    struct pollfd p = { .fd = listener, .events = POLLIN };
+    struct pollfd p = {.fd = listener, .events = POLLIN};
     int fd;
 
     for (;;) {
@@ -191,7 +191,7 @@ int raw_accept(int listener)
 
 bool raw_send(int fd, const void *bytes, size_t n)
 {
-    struct pollfd p = { .fd = fd, .events = POLLOUT };
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
     const char *at = bytes;
     size_t moved;
 
@@ -212,7 +212,7 @@ bool raw_send(int fd, const void *bytes, size_t n)
 
 bool raw_recv(int fd, void *bytes, size_t n)
 {
-    struct pollfd p = { .fd = fd, .events = POLLIN };
+    struct pollfd p = {.fd = fd, .events = POLLIN};
     char *at = bytes;
     size_t moved;
 

@@ -23,7 +23,7 @@ static int64_t now_ms(void)
 
 static void nap(void)
 {
-    const struct timespec t = { .tv_nsec = 500000 };
+    const struct timespec t = {.tv_nsec = 500000};
 
     (void)nanosleep(&t, NULL);
 }
@@ -32,7 +32,7 @@ static _Noreturn void become_rank(int rank, pid_t parent, int words, mp_fn fn,
                                   void *arg)
 {
     /* cmocka catches these, to go on with the next test: not in a rank. */
-    static const int caught[] = { SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGSYS };
+    static const int caught[] = {SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGSYS};
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)

@@ -19,7 +19,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { MP_MOST_RANKS = 72 };
+enum {
+    MP_MOST_RANKS = 72
+};
 
 typedef struct mp_world {
     int n;

@@ -11,7 +11,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 90000, NOBODY = 65534, MANY = 200 };
+enum {
+    WAIT_MS = 90000,
+    NOBODY = 65534,
+    MANY = 200
+};
 
 static mp_world mp;
 
@@ -31,7 +35,7 @@ static void send_garbage(int fd, uint64_t *seed, size_t most)
 static void send_descriptor(int fd)
 {
     const dcmi_star_hello hello = raw_hello();
-    const dcmi_watch watch = { .check = NULL, .timeout_ns = 0 };
+    const dcmi_watch watch = {.check = NULL, .timeout_ns = 0};
     uint64_t start = 0;
 
     (void)dcmi_sock_send(fd, &hello, sizeof(hello), STDIN_FILENO, &watch,
@@ -154,10 +158,10 @@ static void test_silence(void **state)
 
 static int connect_unchecked(const char *name)
 {
-    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const size_t bytes = offsetof(struct sockaddr_un, sun_path) + 1 +
-                         strlen(name);
+    const size_t bytes =
+        offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name);
 
     memcpy(a.sun_path + 1, name, strlen(name));
     die_unless(connect(fd, (struct sockaddr *)&a, (socklen_t)bytes) == 0);
@@ -271,8 +275,9 @@ static void test_other_version_connects(void **state)
     mp_spawn(&mp, 3, meet_other_version, unix_address);
     mp_wait(&mp, WAIT_MS, 0);
     assert_noted(0, DCM_E_TIMEOUT, "rank 1 did not come");
-    assert_noted(0, DCM_E_TIMEOUT, "refused: 2, the last: a process on this "
-                                   "host: another version or byte order");
+    assert_noted(0, DCM_E_TIMEOUT,
+                 "refused: 2, the last: a process on this "
+                 "host: another version or byte order");
 }
 
 /* What listens in rank 0's place answers so. */
@@ -282,19 +287,19 @@ static const struct impostor {
     dcm_status status;
     const char *text;
 } impostors[] = {
-    { &(const dcmi_star_answer){ .magic = DCMI_STAR_MAGIC,
-                                 .version = DCMI_STAR_VERSION + 1,
-                                 .kind = DCMI_STAR_VERDICT,
-                                 .status = DCM_E_ABI },
-      16, DCM_E_ABI, "has version 2 of the bootstrap, rank 1 version 1" },
-    { &(const dcmi_star_answer){ .magic = 0x626d6364u }, 16, DCM_E_ABI,
-      "has another byte order" },
-    { "HTTP/1.1 400 Bad Request\r\n\r\n", 28, DCM_E_INVAL, "is no devcomm" },
-    { "", 0, DCM_E_TIMEOUT, "answers, but says nothing" },
-    { &(const dcmi_star_answer){ .magic = DCMI_STAR_MAGIC,
-                                 .version = DCMI_STAR_VERSION,
-                                 .kind = DCMI_STAR_VERDICT },
-      sizeof(dcmi_star_answer), DCM_E_INVAL, "is no devcomm" },
+    {&(const dcmi_star_answer){.magic = DCMI_STAR_MAGIC,
+                               .version = DCMI_STAR_VERSION + 1,
+                               .kind = DCMI_STAR_VERDICT,
+                               .status = DCM_E_ABI},
+     16, DCM_E_ABI, "has version 2 of the bootstrap, rank 1 version 1"},
+    {&(const dcmi_star_answer){.magic = 0x626d6364u}, 16, DCM_E_ABI,
+     "has another byte order"},
+    {"HTTP/1.1 400 Bad Request\r\n\r\n", 28, DCM_E_INVAL, "is no devcomm"},
+    {"", 0, DCM_E_TIMEOUT, "answers, but says nothing"},
+    {&(const dcmi_star_answer){.magic = DCMI_STAR_MAGIC,
+                               .version = DCMI_STAR_VERSION,
+                               .kind = DCMI_STAR_VERDICT},
+     sizeof(dcmi_star_answer), DCM_E_INVAL, "is no devcomm"},
 };
 
 static int meet_impostor(int process, void *arg)
@@ -305,8 +310,8 @@ static int meet_impostor(int process, void *arg)
     int fd;
 
     if (process == 1) {
-        note(1, meet(&boot, tcp_address, 1, 2, i->bytes != 0 ? 60000 : 300,
-                     NULL));
+        note(1,
+             meet(&boot, tcp_address, 1, 2, i->bytes != 0 ? 60000 : 300, NULL));
         return 0;
     }
     fd = raw_accept(raw_listen(tcp_address, 0));
@@ -334,13 +339,15 @@ static const struct madness {
     dcm_status status;
     const char *text;
 } madnesses[] = {
-    { { 1, 2, 3, 4, 5, 6, 7, 8 }, DCM_E_PEER, "sent what is no exchange" },
+    {{1, 2, 3, 4, 5, 6, 7, 8}, DCM_E_PEER, "sent what is no exchange"},
     /* The right magic and number; sizes that overflow when multiplied. */
-    { { 0x64636d66u, 1, 0, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu,
-        0xffffffffu },
-      DCM_E_MISMATCH, "rank 1 (pid " },
-    { { 0x64636d66u, 2, 0, 1, 8, 0, 0xffffffffu, 0xffffffffu }, DCM_E_MISMATCH,
-      "is at exchange 2" },
+    {{0x64636d66u, 1, 0, 0xffffffffu, 0xffffffffu, 0xffffffffu, 0xffffffffu,
+      0xffffffffu},
+     DCM_E_MISMATCH,
+     "rank 1 (pid "},
+    {{0x64636d66u, 2, 0, 1, 8, 0, 0xffffffffu, 0xffffffffu},
+     DCM_E_MISMATCH,
+     "is at exchange 2"},
 };
 
 static int go_mad(int rank, void *arg)
@@ -377,16 +384,16 @@ static void test_addresses(void **state)
         const char *address;
         const char *text;
     } bad[] = {
-        { "", "neither unix:NAME nor tcp:HOST:PORT" },
-        { "unix:", "neither unix:NAME nor tcp:HOST:PORT" },
-        { "udp:127.0.0.1:1", "neither unix:NAME nor tcp:HOST:PORT" },
-        { "tcp:", "no port" },
-        { "tcp:host", "no port" },
-        { "tcp:127.0.0.1:", "\"\" is not a port" },
-        { "tcp:127.0.0.1:0", "\"0\" is not a port" },
-        { "tcp:127.0.0.1:65536", "\"65536\" is not a port" },
-        { "tcp:127.0.0.1:80x", "\"80x\" is not a port" },
-        { "tcp:::1:80", "tcp:[V6]:PORT is meant" },
+        {"", "neither unix:NAME nor tcp:HOST:PORT"},
+        {"unix:", "neither unix:NAME nor tcp:HOST:PORT"},
+        {"udp:127.0.0.1:1", "neither unix:NAME nor tcp:HOST:PORT"},
+        {"tcp:", "no port"},
+        {"tcp:host", "no port"},
+        {"tcp:127.0.0.1:", "\"\" is not a port"},
+        {"tcp:127.0.0.1:0", "\"0\" is not a port"},
+        {"tcp:127.0.0.1:65536", "\"65536\" is not a port"},
+        {"tcp:127.0.0.1:80x", "\"80x\" is not a port"},
+        {"tcp:::1:80", "tcp:[V6]:PORT is meant"},
     };
     char text[400];
     dcmi_boot *boot;

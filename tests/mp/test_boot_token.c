@@ -12,7 +12,9 @@
 #include <poll.h>
 #include <unistd.h>
 
-enum { WAIT_MS = 90000 };
+enum {
+    WAIT_MS = 90000
+};
 
 static const char token[] = "correct horse battery staple";
 
@@ -26,9 +28,9 @@ static int meet_with_tokens(int process, void *arg)
     dcmi_boot *boot;
 
     if (process >= 3) {
-        note(process, meet(&boot, arg, 1, 3, 60000,
-                           process == 3 ? "correct horse battery stapl"
-                                        : NULL));
+        note(process,
+             meet(&boot, arg, 1, 3, 60000,
+                  process == 3 ? "correct horse battery stapl" : NULL));
         (void)atomic_fetch_add(&shared->stage, 1);
         return 0;
     }
@@ -40,7 +42,7 @@ static int meet_with_tokens(int process, void *arg)
 
 static void test_tokens(void **state)
 {
-    char *const addresses[] = { unix_address, tcp_address };
+    char *const addresses[] = {unix_address, tcp_address};
 
     (void)state;
     for (int i = 0; i < 2; i++) {
@@ -48,8 +50,9 @@ static void test_tokens(void **state)
         mp_spawn(&mp, 5, meet_with_tokens, addresses[i]);
         mp_wait(&mp, WAIT_MS, 0);
         for (int p = 3; p < 5; p++)
-            assert_noted(p, DCM_E_INVAL, "has another token than rank 1 "
-                                         "(DEVCOMM_TOKEN), or is no rank");
+            assert_noted(p, DCM_E_INVAL,
+                         "has another token than rank 1 "
+                         "(DEVCOMM_TOKEN), or is no rank");
     }
 }
 
@@ -70,8 +73,9 @@ static void test_leader_says_why(void **state)
     fresh();
     mp_spawn(&mp, 2, refuse_token, tcp_address);
     mp_wait(&mp, WAIT_MS, 0);
-    assert_noted(0, DCM_E_TIMEOUT, "refused: 1, the last: a process on "
-                                   "127.0.0.1:");
+    assert_noted(0, DCM_E_TIMEOUT,
+                 "refused: 1, the last: a process on "
+                 "127.0.0.1:");
     assert_noted(0, DCM_E_TIMEOUT, ": the tokens differ");
 }
 
@@ -90,8 +94,8 @@ static bool outer_address(char *text, size_t bytes)
             (i->ifa_flags & IFF_LOOPBACK) != 0)
             continue;
         memcpy(&a, i->ifa_addr, sizeof(a));
-        is_found = inet_ntop(AF_INET, &a.sin_addr, text, (socklen_t)bytes) !=
-                   NULL;
+        is_found =
+            inet_ntop(AF_INET, &a.sin_addr, text, (socklen_t)bytes) != NULL;
     }
     freeifaddrs(list);
     return is_found;
@@ -175,7 +179,7 @@ static void stand_between(const char *front, const char *back)
     fds[1] = raw_connect(back, 0);
     while (is_open) {
         for (int i = 0; i < 2; i++)
-            p[i] = (struct pollfd){ .fd = fds[i], .events = POLLIN };
+            p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
         (void)dcmi_poll(p, 2, UINT64_MAX);
         for (int i = 0; i < 2 && is_open; i++) {
             if (p[i].revents != 0)
@@ -199,8 +203,8 @@ static int meet_through_wire(int process, void *arg)
 static int replay(int process, void *arg)
 {
     const uint8_t *hello = shared->record;
-    const uint8_t *proof = shared->record + sizeof(dcmi_star_hello) +
-                           sizeof(dcmi_star_answer);
+    const uint8_t *proof =
+        shared->record + sizeof(dcmi_star_hello) + sizeof(dcmi_star_answer);
     dcmi_star_answer answer;
     int fd;
 
@@ -301,9 +305,9 @@ static void test_false_leader(void **state)
 /* Each byte of what a seal covers counts, and so does its maker's role. */
 static void test_seals(void **state)
 {
-    dcmi_star_talk talk = { .token = token };
-    dcmi_star_proof proof = { .magic = DCMI_STAR_MAGIC, .rank = 1 };
-    dcmi_star_answer verdict = { .magic = DCMI_STAR_MAGIC };
+    dcmi_star_talk talk = {.token = token};
+    dcmi_star_proof proof = {.magic = DCMI_STAR_MAGIC, .rank = 1};
+    dcmi_star_answer verdict = {.magic = DCMI_STAR_MAGIC};
     uint8_t *bytes = (uint8_t *)&proof;
 
     (void)state;
