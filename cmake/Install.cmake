@@ -19,6 +19,8 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/devcommConfigVersion.cmake
 install(FILES ${CMAKE_BINARY_DIR}/devcommConfig.cmake
     ${CMAKE_BINARY_DIR}/devcommConfigVersion.cmake
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/devcomm)
+# Relative to where the file lies, so that --prefix may still change.
+file(RELATIVE_PATH PC_UP /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
 configure_file(cmake/devcomm.pc.in ${CMAKE_BINARY_DIR}/devcomm.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/devcomm.pc
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
