@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "comm/comm.h"
+#include "group/vote.h"
 #include "os/memfd.h"
 
 typedef struct block {
@@ -26,6 +27,33 @@ struct dcm_arena {
     block *first;
 };
 
+static dcm_arena *handle_new(void)
+{
+    dcm_arena *a = calloc(1, sizeof(*a));
+
+    if (a == NULL)
+        return NULL;
+    a->first = calloc(1, sizeof(*a->first));
+    if (a->first == NULL) {
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+static void handle_free(dcm_arena *arena)
+{
+    block *next;
+
+    if (arena == NULL)
+        return;
+    for (block *b = arena->first; b != NULL; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(arena);
+}
+
 dcm_status dcm_arena_new(dcm_arena **arena_p, dcm_comm *comm, size_t bytes)
 {
     const size_t page = dcmi_page_bytes();
@@ -39,18 +67,15 @@ dcm_status dcm_arena_new(dcm_arena **arena_p, dcm_comm *comm, size_t bytes)
     st = dcmi_comm_enter(comm);
     if (st != DCM_OK)
         return st;
-    a = calloc(1, sizeof(*a));
-    if (a != NULL)
-        a->first = calloc(1, sizeof(*a->first));
-    if (a == NULL || a->first == NULL) {
-        free(a);
-        return dcmi_err(DCM_E_NOMEM, "arena");
-    }
+    a = handle_new();
+    if (a == NULL)
+        st = dcmi_err(DCM_E_NOMEM, "an arena's handle");
+    st = dcmi_group_vote(comm->group, st, comm->timeout_ms);
     bytes = (bytes + page - 1) / page * page;
-    st = comm->ops->arena_new(comm->ctx, &a->backend_arena, bytes, &base);
+    if (st == DCM_OK)
+        st = comm->ops->arena_new(comm->ctx, &a->backend_arena, bytes, &base);
     if (st != DCM_OK) {
-        free(a->first);
-        free(a);
+        handle_free(a);
         return st;
     }
     a->comm = comm;
@@ -62,16 +87,10 @@ dcm_status dcm_arena_new(dcm_arena **arena_p, dcm_comm *comm, size_t bytes)
 
 void dcm_arena_free(dcm_arena *arena)
 {
-    block *next;
-
     if (arena == NULL)
         return;
     arena->comm->ops->arena_free(arena->comm->ctx, arena->backend_arena);
-    for (block *b = arena->first; b != NULL; b = next) {
-        next = b->next;
-        free(b);
-    }
-    free(arena);
+    handle_free(arena);
 }
 
 /* Cut `b` so that it has `need` bytes, when more than that is left. */

@@ -184,21 +184,18 @@ static dcm_status choose(const dcm_backend_ops **ops_p, const record *all,
     return DCM_OK;
 }
 
+/* Phases 1 to 3; `st` is what has failed here before. */
 static dcm_status agree(const dcm_backend_ops **ops_p, dcm_group *group,
-                        const dcm_comm_opts *opts, wish *w)
+                        const dcm_comm_opts *opts, wish *w, dcm_status st)
 {
-    record *all = calloc((size_t)group->nranks + 1, sizeof(*all));
-    dcm_status st;
+    record *all = group->scratch;
+    record mine;
 
-    if (all == NULL)
-        return dcmi_err(DCM_E_NOMEM, "communicator of %d ranks", group->nranks);
-    fill_record(&all[group->nranks], group, w, read_wish(w, opts));
-    st = dcm_group_exchange(group, &all[group->nranks], all, sizeof(*all),
-                            w->timeout_ms);
     if (st == DCM_OK)
-        st = choose(ops_p, all, group->nranks, w);
-    free(all);
-    return st;
+        st = read_wish(w, opts);
+    fill_record(&mine, group, w, st);
+    st = dcm_group_exchange(group, &mine, all, sizeof(mine), w->timeout_ms);
+    return st == DCM_OK ? choose(ops_p, all, group->nranks, w) : st;
 }
 
 static dcm_status set_up_team(dcm_comm *comm, const wish *w)
@@ -239,19 +236,23 @@ static dcm_status set_up_backend(dcm_comm *comm, const wish *w)
 dcm_status dcmi_comm_create(dcm_comm **comm_p, dcm_group *group,
                             const dcm_comm_opts *opts)
 {
+    const dcm_backend_ops *ops;
     wish w = {0};
     dcm_comm *comm;
-    dcm_status st;
+    dcm_status st = DCM_OK;
 
     comm = calloc(1, sizeof(*comm));
     if (comm == NULL)
-        return dcmi_err(DCM_E_NOMEM, "communicator");
+        st = dcmi_err(DCM_E_NOMEM, "communicator");
+    st = agree(&ops, group, opts, &w, st);
+    if (st != DCM_OK) {
+        free(comm);
+        return st;
+    }
     comm->group = group;
-
-    st = agree(&comm->ops, group, opts, &w);
+    comm->ops = ops;
     comm->timeout_ms = w.timeout_ms;
-    if (st == DCM_OK)
-        st = set_up_team(comm, &w);
+    st = set_up_team(comm, &w);
     if (st == DCM_OK)
         st = set_up_backend(comm, &w);
     if (st != DCM_OK) {

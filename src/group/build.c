@@ -349,7 +349,11 @@ dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
     build *b = calloc(1, sizeof(*b));
     dcm_status st;
 
-    if (g == NULL || b == NULL) {
+    if (g != NULL)
+        g->scratch = calloc((size_t)boot->nranks, DCM_EXCHANGE_MAX);
+    if (g == NULL || b == NULL || g->scratch == NULL) {
+        if (g != NULL)
+            free(g->scratch);
         free(g);
         free(b);
         boot->ops->close(boot);

@@ -219,6 +219,7 @@ void dcm_group_free(dcm_group *group)
     if (group->boot != NULL)
         group->boot->ops->close(group->boot);
     dcmi_mapping_put(group->mapping);
+    free(group->scratch);
     free(group);
 }
 

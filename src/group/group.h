@@ -28,6 +28,7 @@ struct dcm_group {
     uint64_t spin_ns;  /* of this rank's waits; 0: yield at once */
     uint64_t seq;      /* exchanges so far */
     dcm_status failed; /* an exchange failed: the halves are out of step */
+    void *scratch; /* DCM_EXCHANGE_MAX bytes a rank, for a caller's exchange */
     dcmi_hall *hall;
     dcmi_mapping *mapping;
     dcmi_life *life;

@@ -84,18 +84,21 @@ static dcm_status hand_over(dcmi_segment *s, dcmi_handover *h, dcm_group *group,
     return st;
 }
 
+/* `before` is what has failed here already: the others learn it on the way. */
 static dcm_status create(dcmi_segment *s, dcmi_handover *h, dcm_group *group,
-                         const char *name, size_t bytes, uint32_t timeout_ms)
+                         const char *name, size_t bytes, uint32_t timeout_ms,
+                         dcm_status before)
 {
-    dcm_status st = DCM_OK;
+    dcm_status st = before;
     offer first;
 
-    if (group->rank == 0)
+    if (group->rank == 0 && st == DCM_OK)
         st = make(s, h, name, bytes);
     st = spread_offer(group, h, st, &first, timeout_ms);
     if (st != DCM_OK)
         return st;
-    if (group->rank != 0)
+    st = before;
+    if (group->rank != 0 && st == DCM_OK)
         st = dcmi_handover_connect(h, &first.ticket, group->rank);
     st = dcmi_group_vote(group, st, timeout_ms);
     if (st != DCM_OK)
@@ -110,20 +113,22 @@ dcm_status dcmi_segment_new(dcmi_segment **segment_p, dcm_group *group,
 {
     const size_t page = dcmi_page_bytes();
     dcmi_handover h = {.listener = -1, .link = -1};
-    dcmi_segment *s;
-    dcm_status st;
+    dcmi_segment *s = calloc(1, sizeof(*s));
+    dcmi_segment made = {.fd = -1};
+    dcm_status st = DCM_OK;
 
-    s = calloc(1, sizeof(*s));
     if (s == NULL)
-        return dcmi_err(DCM_E_NOMEM, "segment %s", name);
-    s->fd = -1;
+        st = dcmi_err(DCM_E_NOMEM, "a segment's handle");
     bytes = (bytes + page - 1) / page * page;
-    st = create(s, &h, group, name, bytes, timeout_ms);
+    st = create(&made, &h, group, name, bytes, timeout_ms, st);
     dcmi_handover_close(&h);
-    if (st != DCM_OK) {
-        dcmi_segment_free(s);
+    if (st != DCM_OK || s == NULL) {
+        dcmi_mapping_put(made.mapping);
+        dcmi_close(made.fd);
+        free(s);
         return dcmi_err_at(st, "segment %s", name);
     }
+    *s = made;
     *segment_p = s;
     return DCM_OK;
 }

@@ -26,8 +26,13 @@ dcm_status dcmi_cpu_arena_new(void *ctx, void **arena_p, size_t bytes,
     dcm_status st;
 
     a = calloc(1, sizeof(*a));
-    if (a == NULL)
-        return dcmi_err(DCM_E_NOMEM, "arena");
+    st = dcmi_group_vote(
+        c->team->group,
+        a != NULL ? DCM_OK : dcmi_err(DCM_E_NOMEM, "an arena's handle"), 0);
+    if (st != DCM_OK || a == NULL) {
+        free(a);
+        return st;
+    }
     a->part_bytes = bytes;
     a->number = ++c->arenas_made;
     st = dcmi_segment_new(&a->segment, c->team->group, "devcomm-arena",
