@@ -24,16 +24,16 @@ extern const size_t n_reduce_checks;
 void reduce_checks_init(void);
 
 /* The files of checks. */
-int check_sets(void);           /* names, order, no NULL */
-int check_examples(void);       /* docs/numerics.md's own examples */
-int check_codes(void);          /* every code of the 8- and 16-bit types */
-int check_pairs(void);          /* pairs of codes, against the oracle */
-int check_wide(void);           /* 32- and 64-bit types, against the oracle */
-int check_division(void);       /* avg of integers by many divisors */
-int check_grid(void);           /* every set against scalar, all shapes */
-int check_bounds(void);         /* nothing read or written outside */
+int check_sets(void);     /* names, order, no NULL */
+int check_examples(void); /* docs/numerics.md's own examples */
+int check_codes(void);    /* every code of the 8- and 16-bit types */
+int check_pairs(void);    /* pairs of codes, against the oracle */
+int check_wide(void);     /* 32- and 64-bit types, against the oracle */
+int check_division(void); /* avg of integers by many divisors */
+int check_grid(void);     /* every set against scalar, all shapes */
+int check_bounds(void);   /* nothing read or written outside */
 int check_copies(void);
-int check_environment(void);    /* rounding mode, flush to zero */
+int check_environment(void); /* rounding mode, flush to zero */
 
 /* ---- for those files ------------------------------------------------------ */
 

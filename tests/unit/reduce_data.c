@@ -42,9 +42,12 @@ void reduce_checks_init(void)
 static uint64_t special(dcm_dtype dtype, uint64_t which)
 {
     static const uint64_t infinity[] = {
-        [DCM_F64] = 0x7ff0000000000000u, [DCM_F32] = 0x7f800000u,
-        [DCM_F16] = 0x7c00,              [DCM_BF16] = 0x7f80,
-        [DCM_F8E4M3] = 0x7e,             [DCM_F8E5M2] = 0x7c,
+        [DCM_F64] = 0x7ff0000000000000u,
+        [DCM_F32] = 0x7f800000u,
+        [DCM_F16] = 0x7c00,
+        [DCM_BF16] = 0x7f80,
+        [DCM_F8E4M3] = 0x7e,
+        [DCM_F8E5M2] = 0x7c,
     };
     static const int mantissa[] = {
         [DCM_F64] = 52, [DCM_F32] = 23,   [DCM_F16] = 10,
@@ -108,7 +111,8 @@ static uint64_t random_int(void)
     case 1:
         return 0 - (r >> 2 & 7);
     case 2: /* the ends of the ranges of all widths */
-        return (r & 4 ? 0x8000000080000080u : 0x7fffffff7fffff7fu) + (r >> 3 & 1);
+        return (r & 4 ? 0x8000000080000080u : 0x7fffffff7fffff7fu) +
+               (r >> 3 & 1);
     default:
         return data_random();
     }
@@ -147,10 +151,10 @@ int data_compare(const char *what, const char *set, dcm_dtype dtype, dcm_op op,
 }
 
 const reduce_check reduce_checks[] = {
-    { "sets", check_sets },         { "examples", check_examples },
-    { "codes", check_codes },       { "pairs", check_pairs },
-    { "wide", check_wide },         { "division", check_division },
-    { "grid", check_grid },         { "bounds", check_bounds },
-    { "copies", check_copies },     { "environment", check_environment },
+    {"sets", check_sets},     {"examples", check_examples},
+    {"codes", check_codes},   {"pairs", check_pairs},
+    {"wide", check_wide},     {"division", check_division},
+    {"grid", check_grid},     {"bounds", check_bounds},
+    {"copies", check_copies}, {"environment", check_environment},
 };
 const size_t n_reduce_checks = DCMI_ARRAY_LEN(reduce_checks);

@@ -54,7 +54,9 @@ int check_sets(void)
 
 /* ---- between two pages that cannot be touched ------------------------------ */
 
-enum { WALLED = 4 };
+enum {
+    WALLED = 4
+};
 
 static unsigned char *walled[WALLED]; /* a page each */
 static size_t page;
@@ -63,8 +65,8 @@ static int build_walls(void)
 {
     page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; i < WALLED; i++) {
-        unsigned char *p = mmap(NULL, 3 * page, PROT_NONE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        unsigned char *p =
+            mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
         if (p == MAP_FAILED ||
             mprotect(p + page, page, PROT_READ | PROT_WRITE) != 0)
@@ -86,10 +88,10 @@ static void at_both_walls(const dcmi_reduce_ops *ops, dcm_dtype dtype,
     const size_t bytes = count * dcm_dtype_bytes(dtype);
 
     for (int k = 0; k < 4; k++) {
-        const void *const src[2] = { at_wall(0, bytes, k & 1),
-                                     at_wall(1, bytes, k & 1) };
-        void *const dst[2] = { at_wall(2, bytes, k & 1),
-                               at_wall(3, bytes, k & 1) };
+        const void *const src[2] = {at_wall(0, bytes, k & 1),
+                                    at_wall(1, bytes, k & 1)};
+        void *const dst[2] = {at_wall(2, bytes, k & 1),
+                              at_wall(3, bytes, k & 1)};
 
         ops->fn[dtype][op](&(dcmi_reduce_args){
             .dst = dst,
@@ -128,7 +130,10 @@ int check_bounds(void)
 
 /* ---- copies --------------------------------------------------------------- */
 
-enum { COPY_MAX = 70000, COPY_ROOM = COPY_MAX + 256 };
+enum {
+    COPY_MAX = 70000,
+    COPY_ROOM = COPY_MAX + 256
+};
 
 static unsigned char from[COPY_ROOM], to[COPY_ROOM], expected[COPY_ROOM];
 
@@ -152,7 +157,7 @@ static int copy_once(const dcmi_reduce_ops *ops, bool is_stream, size_t bytes,
 
 int check_copies(void)
 {
-    static const size_t longer[] = { 1023, 1024, 4096, 5000, 65536, COPY_MAX };
+    static const size_t longer[] = {1023, 1024, 4096, 5000, 65536, COPY_MAX};
     const dcmi_reduce_ops *ops;
     int wrong = 0;
 
@@ -174,8 +179,10 @@ int check_copies(void)
 
 #if defined(__x86_64__)
 /* FTZ, DAZ, rounding up, all masked; invalid operation not masked. */
-static const uint32_t odd_states[] = { 0xdfc0, 0x1f00, 0x7f80, 0x3f80 };
-enum { STATE_FLAGS = 0x3f };
+static const uint32_t odd_states[] = {0xdfc0, 0x1f00, 0x7f80, 0x3f80};
+enum {
+    STATE_FLAGS = 0x3f
+};
 
 static uint32_t state_get(void)
 {
@@ -188,9 +195,11 @@ static void state_set(uint32_t x)
 }
 #elif defined(__aarch64__)
 /* FZ and rounding up; default NaN; alternative half precision; FZ16. */
-static const uint32_t odd_states[] = { 0x01400000, 0x02000000, 0x04000000,
-                                       0x00c80000 };
-enum { STATE_FLAGS = 0 };
+static const uint32_t odd_states[] = {0x01400000, 0x02000000, 0x04000000,
+                                      0x00c80000};
+enum {
+    STATE_FLAGS = 0
+};
 
 static uint32_t state_get(void)
 {
@@ -207,7 +216,9 @@ static void state_set(uint32_t x)
 #endif
 
 #if defined(__x86_64__) || defined(__aarch64__)
-enum { STATE_COUNT = 2048 };
+enum {
+    STATE_COUNT = 2048
+};
 
 static unsigned char state_in[2][STATE_COUNT * 8], state_out[STATE_COUNT * 8],
     state_want[STATE_COUNT * 8];
@@ -215,8 +226,8 @@ static unsigned char state_in[2][STATE_COUNT * 8], state_out[STATE_COUNT * 8],
 static void run_all(const dcmi_reduce_ops *ops, dcm_dtype dtype, dcm_op op,
                     unsigned char *out)
 {
-    const void *const src[2] = { state_in[0], state_in[1] };
-    void *const dst[1] = { out };
+    const void *const src[2] = {state_in[0], state_in[1]};
+    void *const dst[1] = {out};
 
     ops->fn[dtype][op](&(dcmi_reduce_args){
         .dst = dst,

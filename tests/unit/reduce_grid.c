@@ -20,15 +20,21 @@ enum {
     ROOM = ZONE + 64 + LONGEST * 8 + ZONE,
 };
 
-static const size_t counts[] = { 0,  1,  3,  15,  16,   17,
-                                 63, 64, 65, 255, 1023, LONGEST };
-static const int nsrcs[] = { 1, 2, 3, 4, 5, 8 };
+static const size_t counts[] = {0,  1,  3,  15,  16,   17,
+                                63, 64, 65, 255, 1023, LONGEST};
+static const int nsrcs[] = {1, 2, 3, 4, 5, 8};
 
 static unsigned char pool[MAX_SRC + MAX_DST][ROOM] DCMI_ALIGNED(64);
 static unsigned char pristine[MAX_SRC][LONGEST * 8];
 static unsigned char want[LONGEST * 8];
 
-enum { APART, ON_FIRST, ON_LAST, ON_BOTH, PLACES };
+enum {
+    APART,
+    ON_FIRST,
+    ON_LAST,
+    ON_BOTH,
+    PLACES
+};
 
 /* One type, operator and number of sources, sources in place. */
 typedef struct grid {
@@ -86,7 +92,7 @@ static int run_shape(const grid *g, const dcmi_reduce_ops *ops, shape h)
     const size_t bytes = h.count * g->item;
     const int last = g->nsrc - 1;
     void *dst[MAX_DST];
-    int from[MAX_DST] = { -1, -1, -1 };
+    int from[MAX_DST] = {-1, -1, -1};
     int wrong = 0;
 
     if (h.where == ON_FIRST || h.where == ON_BOTH)
@@ -106,8 +112,9 @@ static int run_shape(const grid *g, const dcmi_reduce_ops *ops, shape h)
     });
     dcmi_stream_fence();
     for (int d = 0; d < h.ndst; d++) {
-        const unsigned char *behind =
-            from[d] < 0 || h.count == LONGEST ? NULL : pristine[from[d]] + bytes;
+        const unsigned char *behind = from[d] < 0 || h.count == LONGEST
+                                          ? NULL
+                                          : pristine[from[d]] + bytes;
 
         if (behind != NULL && (LONGEST - h.count) * g->item < 64)
             abort(); /* the list of counts changed */
@@ -133,10 +140,9 @@ static int run_shapes(const grid *g, const dcmi_reduce_ops *ops)
             for (int where = APART; where < PLACES; where++) {
                 const uint64_t some = data_random() | 1;
 
-                wrong += run_shape(g, ops,
-                                   (shape){ counts[c], ndst, where, 0 });
-                wrong += run_shape(g, ops,
-                                   (shape){ counts[c], ndst, where, some });
+                wrong += run_shape(g, ops, (shape){counts[c], ndst, where, 0});
+                wrong +=
+                    run_shape(g, ops, (shape){counts[c], ndst, where, some});
             }
         }
     }
@@ -145,7 +151,7 @@ static int run_shapes(const grid *g, const dcmi_reduce_ops *ops)
 
 static int run_grid(grid *g)
 {
-    void *const dst[1] = { want };
+    void *const dst[1] = {want};
     const dcmi_reduce_ops *ops;
     const void *src[MAX_SRC];
     int wrong = 0;
@@ -180,7 +186,7 @@ int check_grid(void)
     for (int type = 0; type < DCM_NDTYPES; type++) {
         for (int op = 0; op < DCM_NOPS; op++) {
             for (size_t n = 0; n < DCMI_ARRAY_LEN(nsrcs); n++) {
-                g = (grid){ .dtype = (dcm_dtype)type, .op = (dcm_op)op };
+                g = (grid){.dtype = (dcm_dtype)type, .op = (dcm_op)op};
                 g.nsrc = nsrcs[n];
                 wrong += run_grid(&g);
             }

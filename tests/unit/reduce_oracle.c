@@ -21,10 +21,10 @@ typedef struct narrow {
     double value[CODES + 1]; /* and one step above, where infinity begins */
 } narrow;
 
-static narrow f16 = { .exponent_bits = 5, .mantissa_bits = 10, .is_ieee = true };
-static narrow bf16 = { .exponent_bits = 8, .mantissa_bits = 7, .is_ieee = true };
-static narrow e5m2 = { .exponent_bits = 5, .mantissa_bits = 2, .is_ieee = true };
-static narrow e4m3 = { .exponent_bits = 4, .mantissa_bits = 3 };
+static narrow f16 = {.exponent_bits = 5, .mantissa_bits = 10, .is_ieee = true};
+static narrow bf16 = {.exponent_bits = 8, .mantissa_bits = 7, .is_ieee = true};
+static narrow e5m2 = {.exponent_bits = 5, .mantissa_bits = 2, .is_ieee = true};
+static narrow e4m3 = {.exponent_bits = 4, .mantissa_bits = 3};
 
 static narrow *narrow_of(dcm_dtype dtype)
 {
@@ -60,8 +60,8 @@ static void fill(narrow *k)
         if (e == 0)
             k->value[code] = mantissa * two_to(1 - bias - k->mantissa_bits);
         else
-            k->value[code] = (mantissa + per_exponent) *
-                             two_to(e - bias - k->mantissa_bits);
+            k->value[code] =
+                (mantissa + per_exponent) * two_to(e - bias - k->mantissa_bits);
     }
 }
 
@@ -128,9 +128,12 @@ bool oracle_is_nan(dcm_dtype dtype, uint64_t code)
 uint64_t oracle_canonical_nan(dcm_dtype dtype)
 {
     static const uint64_t nan_of[] = {
-        [DCM_F64] = 0x7ff8000000000000u, [DCM_F32] = 0x7fc00000u,
-        [DCM_F16] = 0x7e00,              [DCM_BF16] = 0x7fc0,
-        [DCM_F8E4M3] = 0x7f,             [DCM_F8E5M2] = 0x7e,
+        [DCM_F64] = 0x7ff8000000000000u,
+        [DCM_F32] = 0x7fc00000u,
+        [DCM_F16] = 0x7e00,
+        [DCM_BF16] = 0x7fc0,
+        [DCM_F8E4M3] = 0x7f,
+        [DCM_F8E5M2] = 0x7e,
     };
 
     return nan_of[dtype];

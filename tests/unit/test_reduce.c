@@ -18,7 +18,7 @@ static void test_check(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[16] = { { 0 } };
+    struct CMUnitTest tests[16] = {{0}};
     static reduce_check checks[16];
 
     reduce_checks_init();
@@ -30,5 +30,6 @@ int main(void)
             .initial_state = &checks[i],
         };
     }
-    return _cmocka_run_group_tests("reduce", tests, n_reduce_checks, NULL, NULL);
+    return _cmocka_run_group_tests("reduce", tests, n_reduce_checks, NULL,
+                                   NULL);
 }

@@ -26,7 +26,8 @@
 #error "NaN, signed zeros and the order of sums matter here: no -ffast-math"
 #endif
 
-#define VEC_TYPE __attribute__((vector_size(VEC_BYTES)))
+#define VEC_TYPE  __attribute__((vector_size(VEC_BYTES)))
+#define VEC_APART __attribute__((noinline))
 
 typedef uint8_t u8v VEC_TYPE;
 typedef uint16_t u16v VEC_TYPE;
@@ -207,7 +208,7 @@ DCMI_INLINE void store_word(unsigned char *p, uint64_t x, size_t n)
  * The first `bytes` of a vector, 0 < bytes < VEC_BYTES; the rest is zero.  By
  * words in registers: a vector load would wait for smaller stores to land.
  */
-static __attribute__((noinline)) vec load_part(const void *p, size_t bytes)
+static VEC_APART vec load_part(const void *p, size_t bytes)
 {
     const unsigned char *at = p;
     u64v x = {0};
@@ -218,7 +219,7 @@ static __attribute__((noinline)) vec load_part(const void *p, size_t bytes)
     return (vec)x;
 }
 
-static __attribute__((noinline)) void store_part(void *p, vec v, size_t bytes)
+static VEC_APART void store_part(void *p, vec v, size_t bytes)
 {
     unsigned char *at = p;
     const u64v x = (u64v)v;

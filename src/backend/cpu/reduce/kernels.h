@@ -297,8 +297,8 @@ DCMI_INLINE void kernel(const dcmi_reduce_args *a, int type, int op,
 
 /* The edge is a function of its own: short messages need only that. */
 #define KERNEL(type, op)                                                       \
-    static __attribute__((noinline)) void type##_##op##_edge(                  \
-        const job *j, size_t at, size_t end)                                   \
+    static VEC_APART void type##_##op##_edge(const job *j, size_t at,          \
+                                             size_t end)                       \
     {                                                                          \
         edge(j, at, end, DCM_##type, DCM_##op);                                \
     }                                                                          \
