@@ -202,9 +202,10 @@ static size_t one_shot_limit(const dcmi_cpu *c)
     return limit < max ? limit : max;
 }
 
+/* Bytes up to which lines that carry their flags win: measured, like the above. */
 static size_t mail_limit(const dcmi_cpu *c)
 {
-    return c->nranks <= 2 ? 3072 : 1024;
+    return c->nranks == 2 && !c->is_far ? 3072 : 1024;
 }
 
 static dcmi_cpu_algo choose(const dcmi_cpu *c, const dcm_coll *coll)
@@ -241,7 +242,10 @@ static dcm_status reduce_staged(dcmi_cpu *c, const dcm_coll *coll,
 
     if (c->arenas != NULL)
         dcmi_cpu_arena_find(c, coll, &mine);
-    dcmi_cpu_post_header(c, &mine);
+    dcmi_cpu_write_header(c, &mine);
+    /* Where this rank stages at once, the first count announces the header. */
+    if (mine.arena != 0 || !c->has_rings)
+        dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
     if (c->arenas != NULL || algo == DCMI_ALGO_DIRECT) {
         st = dcmi_cpu_direct(c, coll, &mine, &is_served);
         if (st != DCM_OK || is_served)

@@ -211,8 +211,8 @@ dcm_status dcmi_cpu_direct(dcmi_cpu *c, const dcm_coll *coll,
 
 /* ---- staging, arena, placement -------------------------------------------- */
 
-/* Post line 0 with a header and count 0: the operation has begun here. */
-void dcmi_cpu_post_header(dcmi_cpu *c, const dcmi_header *mine);
+/* Write the header into line 0; the caller posts the line with a count. */
+void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine);
 
 /* Give the rings their memory, on every rank, once. */
 dcm_status dcmi_cpu_grow(dcmi_cpu *c);

@@ -49,9 +49,11 @@ static dcm_status collect(direct *d, const dcmi_header *mine, bool *served_p,
     *served_p = mine->arena != 0;
     *in_place_p = false;
     for (int r = 0; r < c->nranks && *served_p; r++) {
-        st = dcmi_cpu_await_staged(c, r, 0, mine);
-        if (st != DCM_OK)
-            return st;
+        if (r != c->rank) {
+            st = dcmi_cpu_await_staged(c, r, 0, mine);
+            if (st != DCM_OK)
+                return st;
+        }
         memcpy(&d->all[r], dcmi_cpu_mail(c, r)->data, sizeof(d->all[r]));
         if (d->all[r].arena != mine->arena)
             *served_p = false;
@@ -101,14 +103,19 @@ static void reduce(const direct *d, size_t first, size_t count, bool everywhere)
 dcm_status dcmi_cpu_direct(dcmi_cpu *c, const dcm_coll *coll,
                            const dcmi_header *mine, bool *served_p)
 {
-    direct d = {.c = c, .coll = coll, .item = dcm_dtype_bytes(coll->dtype)};
+    direct
+        d; /* not initialised: clearing `all` would take longer than waiting */
     const size_t n = (size_t)c->nranks;
-    const size_t grain = DCMI_SECTOR / d.item;
+    const size_t item = dcm_dtype_bytes(coll->dtype);
+    const size_t grain = DCMI_SECTOR / item;
     const size_t each = ((coll->count + n - 1) / n + grain - 1) / grain * grain;
     const size_t first = each * (size_t)c->rank;
     bool in_place;
     dcm_status st;
 
+    d.c = c;
+    d.coll = coll;
+    d.item = item;
     st = collect(&d, mine, served_p, &in_place);
     if (st != DCM_OK || !*served_p)
         return st;
@@ -120,7 +127,10 @@ dcm_status dcmi_cpu_direct(dcmi_cpu *c, const dcm_coll *coll,
                coll->count - first < each ? coll->count - first : each, true);
 
     dcmi_cpu_post(c, &c->region[c->rank]->done.v, dcmi_cpu_word(c, 0));
-    for (int r = 0; r < c->nranks && st == DCM_OK; r++)
-        st = dcmi_cpu_await(c, r, &c->region[r]->done.v, dcmi_cpu_word(c, 0));
+    for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
+        if (r != c->rank)
+            st = dcmi_cpu_await(c, r, &c->region[r]->done.v,
+                                dcmi_cpu_word(c, 0));
+    }
     return st;
 }

@@ -68,7 +68,8 @@ static dcm_status agree(dcmi_cpu *c, uint32_t *trip_ns_p)
     dcmi_header theirs;
     dcm_status st;
 
-    dcmi_cpu_post_header(c, &mine);
+    dcmi_cpu_write_header(c, &mine);
+    dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
     for (int r = 0; r < c->nranks; r++) {
         st = dcmi_cpu_await_staged(c, r, 0, &mine);
         if (st != DCM_OK)

@@ -26,12 +26,9 @@ enum {
     WARM_MAX = 8 * 1024,         /* larger ones are bound by bandwidth */
 };
 
-void dcmi_cpu_post_header(dcmi_cpu *c, const dcmi_header *mine)
+void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine)
 {
-    dcmi_line *line = &dcmi_cpu_mail(c, c->rank)[0];
-
-    memcpy(line->data, mine, sizeof(*mine));
-    dcmi_cpu_post(c, &line->flag, dcmi_cpu_word(c, 0));
+    memcpy(dcmi_cpu_mail(c, c->rank)[0].data, mine, sizeof(*mine));
 }
 
 static DCMI_COLD dcm_status grow_now(dcmi_cpu *c)
