@@ -9,6 +9,7 @@
 #include "support.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,6 +54,11 @@ static inline int test_in_child(int (*fn)(void *arg), void *arg,
     pid = fork();
     die_unless(pid >= 0);
     if (pid == 0) {
+        /* cmocka's handlers would go on with the tests. */
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)signal(SIGBUS, SIG_DFL);
+        (void)signal(SIGILL, SIG_DFL);
+        (void)signal(SIGFPE, SIG_DFL);
         (void)alarm(seconds);
         _exit(fn(arg));
     }

@@ -191,6 +191,7 @@ DCM_API DCM_MUST_USE dcm_status dcm_group_new_local(dcm_group **groups,
 
 DCM_API void dcm_group_free(dcm_group *group); /* local; NULL is allowed */
 
+/* Getters return -1 for NULL. */
 DCM_API int dcm_group_rank(const dcm_group *group);
 DCM_API int dcm_group_nranks(const dcm_group *group);
 DCM_API int dcm_group_nhosts(const dcm_group *group);

@@ -49,8 +49,11 @@ dcm_status dcmi_coll_run(dcm_comm *comm, dcmi_coll_kind kind,
         return st;
     comm->operations++;
     comm->team.epoch = comm->operations;
-    return kind == DCMI_ALL_REDUCE ? comm->ops->all_reduce(comm->ctx, coll)
-                                   : comm->ops->barrier(comm->ctx, coll);
+    st = kind == DCMI_ALL_REDUCE ? comm->ops->all_reduce(comm->ctx, coll)
+                                 : comm->ops->barrier(comm->ctx, coll);
+    if (DCMI_UNLIKELY(st == DCM_E_INVAL))
+        comm->operations--; /* it has not begun */
+    return st;
 }
 
 dcm_status dcm_all_reduce(dcm_comm *comm, const void *src, void *dst,

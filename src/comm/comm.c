@@ -50,7 +50,8 @@ dcm_status dcm_comm_finalize(dcm_comm *comm, uint32_t timeout_ms)
 
 void dcm_comm_abort(dcm_comm *comm)
 {
-    if (comm != NULL && comm->team.shared != NULL)
+    if (comm != NULL && comm->team.shared != NULL &&
+        comm->group->forks == dcmi_forks)
         dcmi_team_abort(comm->team.shared, comm->team.rank);
 }
 
@@ -63,8 +64,9 @@ dcm_status dcm_comm_check(dcm_comm *comm)
 
 void dcm_comm_set_timeout(dcm_comm *comm, uint32_t timeout_ms)
 {
-    dcmi_team_set_timeout(&comm->team,
-                          timeout_ms != 0 ? timeout_ms : comm->timeout_ms);
+    if (comm != NULL)
+        dcmi_team_set_timeout(&comm->team,
+                              timeout_ms != 0 ? timeout_ms : comm->timeout_ms);
 }
 
 /* Fill the caller's struct as far as both know it. */
@@ -108,10 +110,10 @@ void dcm_comm_info_get(const dcm_comm *comm, dcm_comm_info *out)
 
 int dcm_comm_rank(const dcm_comm *comm)
 {
-    return comm->team.rank;
+    return comm != NULL ? comm->team.rank : -1;
 }
 
 int dcm_comm_nranks(const dcm_comm *comm)
 {
-    return comm->team.nranks;
+    return comm != NULL ? comm->team.nranks : -1;
 }

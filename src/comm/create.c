@@ -303,6 +303,12 @@ dcm_status dcm_comm_new_multi(dcm_comm **comms, dcm_group *const *groups, int n,
         if (groups[i] == NULL)
             return dcmi_err(DCM_E_INVAL, "dcm_comm_new_multi: group %d is NULL",
                             i);
+        for (int j = 0; j < i; j++) {
+            if (groups[j] == groups[i])
+                return dcmi_err(DCM_E_INVAL,
+                                "dcm_comm_new_multi: groups %d and %d are one",
+                                j, i);
+        }
     }
     args = calloc((size_t)n, sizeof(*args));
     if (args == NULL)

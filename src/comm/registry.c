@@ -19,6 +19,7 @@ static const dcm_backend_ops *const builtin[] = {&dcmi_cpu_backend};
 
 /* Entries below `count` never change: readers need no lock. */
 static dcm_backend_ops table[DCMI_MAX_BACKENDS];
+static char names[DCMI_MAX_BACKENDS][DCM_BACKEND_NAME];
 static _Atomic size_t count;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -76,7 +77,8 @@ static dcm_status check(const dcm_backend_ops *ops)
     if (ops->abi != DCM_BACKEND_ABI)
         return dcmi_err(DCM_E_ABI, "backend abi %u, this library has %u",
                         ops->abi, DCM_BACKEND_ABI);
-    if (ops->size < offsetof(dcm_backend_ops, explain))
+    if (ops->size < offsetof(dcm_backend_ops, explain) ||
+        ops->size % sizeof(void *) != 0)
         return dcmi_err(DCM_E_ABI, "backend table of %u bytes", ops->size);
     if (ops->name == NULL || ops->name[0] == '\0' ||
         strlen(ops->name) >= DCM_BACKEND_NAME)
@@ -107,6 +109,8 @@ static dcm_status add(const dcm_backend_ops *ops)
                         DCMI_MAX_BACKENDS);
     memset(&table[n], 0, sizeof(table[n]));
     memcpy(&table[n], ops, ops->size < sizeof(*ops) ? ops->size : sizeof(*ops));
+    (void)snprintf(names[n], sizeof(names[n]), "%s", ops->name);
+    table[n].name = names[n];
     fill_stubs(&table[n]);
     atomic_store_explicit(&count, n + 1, memory_order_release);
     return DCM_OK;

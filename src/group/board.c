@@ -106,7 +106,7 @@ dcm_status dcmi_boot_board(dcmi_boot **boot_p, dcmi_team *team,
     return DCM_OK;
 }
 
-/* The ranks of the team that are neither arrived nor dead; *here_p the arrived. */
+/* The ranks of the team that are neither arrived nor gone; *here_p the arrived. */
 static uint64_t missing(const dcmi_team *team, uint32_t attempt,
                         uint64_t *here_p)
 {
@@ -118,7 +118,9 @@ static uint64_t missing(const dcmi_team *team, uint32_t attempt,
         const dcmi_life_state life =
             dcmi_life_look(&g->hall->life[g->slot_of[r]]);
 
-        if (life == DCMI_LIFE_DEAD || life == DCMI_LIFE_LEFT)
+        if (life == DCMI_LIFE_DEAD || life == DCMI_LIFE_LEFT ||
+            atomic_load_explicit(&team->shared->slot[r].stage,
+                                 memory_order_acquire) == DCMI_STAGE_FREED)
             continue;
         if ((int32_t)(atomic_load_explicit(&team->shared->slot[r].arrived,
                                            memory_order_acquire) -

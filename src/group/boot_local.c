@@ -2,10 +2,10 @@
 /*
  * Bootstrap of ranks that all live in this process: a board on the heap.
  *
- * Round k of merge: each rank points its entry of the board at its bytes and
- * posts k; when all have posted k, each copies what it owns not; then it posts
- * that it has read.  A rank returns when all have read, since its bytes are on
- * its caller's stack.
+ * In round k of merge each rank writes its bytes into half k & 1 of its entry and
+ * posts k; when a rank has seen another's post it copies that half.  A half is
+ * written again two rounds later, when every rank was seen one round later.  The
+ * board outlives a rank that gives up: the last one frees it.
  */
 #include "group/boot.h"
 
@@ -16,10 +16,13 @@
 #include "base/err.h"
 #include "os/wait.h"
 
+enum {
+    HALF_BYTES = 1024 /* a record of build.c fits */
+};
+
 typedef struct entry {
-    const void *bytes;
+    unsigned char half[2][HALF_BYTES];
     _Atomic uint32_t posted;
-    _Atomic uint32_t has_read;
 } entry;
 
 typedef struct board {
@@ -75,7 +78,10 @@ static dcm_status merge(dcmi_boot *boot, void *all, size_t bytes,
     const uint32_t round = ++b->round;
     dcm_status st = DCM_OK;
 
-    mine->bytes = (char *)all + (size_t)boot->rank * bytes;
+    if (bytes > HALF_BYTES)
+        return dcmi_err(DCM_E_INVAL, "exchange of %zu bytes a rank", bytes);
+    memcpy(mine->half[round & 1], (char *)all + (size_t)boot->rank * bytes,
+           bytes);
     atomic_store_explicit(&mine->posted, round, memory_order_release);
     for (int r = 0; r < boot->nranks && st == DCM_OK; r++) {
         const entry *e = &b->board->entry[r];
@@ -84,11 +90,8 @@ static dcm_status merge(dcmi_boot *boot, void *all, size_t bytes,
             continue;
         st = await(&e->posted, round, r, deadline_ns);
         if (st == DCM_OK)
-            memcpy((char *)all + (size_t)r * bytes, e->bytes, bytes);
+            memcpy((char *)all + (size_t)r * bytes, e->half[round & 1], bytes);
     }
-    atomic_store_explicit(&mine->has_read, round, memory_order_release);
-    for (int r = 0; r < boot->nranks && st == DCM_OK; r++)
-        st = await(&b->board->entry[r].has_read, round, r, deadline_ns);
     return st;
 }
 

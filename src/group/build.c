@@ -29,10 +29,12 @@
 #include "os/sock.h"
 
 #define RECORD_MAGIC 0x64636d67u
+#define SPIN_UNSET   UINT64_MAX
 
 enum {
     MESSAGE_BYTES = 200,
-    DEFAULT_SPIN_US = 50
+    DEFAULT_SPIN_US = 50,
+    MOST_SPIN_US = 1000000
 };
 
 /* One rank in round 1; fixed size, the same on every rank. */
@@ -51,6 +53,7 @@ typedef struct record {
 
 /* One rank in rounds 2 and 3. */
 typedef struct vote {
+    uint32_t magic;
     int32_t status;
     char message[MESSAGE_BYTES];
 } vote;
@@ -64,11 +67,24 @@ typedef struct build {
     record records[DCM_MAX_RANKS];
     vote votes[DCM_MAX_RANKS];
     int self_owner[DCM_MAX_RANKS];
+    uint64_t spin_us; /* as the environment says; SPIN_UNSET: it does not */
 } build;
+
+/* What came is votes, not noise of the caller's all-gather. */
+static dcm_status check_votes(const vote *votes, int n)
+{
+    for (int r = 0; r < n; r++) {
+        if (votes[r].magic != RECORD_MAGIC)
+            return dcmi_err(DCM_E_ABI, "what came from rank %d is no record",
+                            r);
+    }
+    return DCM_OK;
+}
 
 static void vote_set(vote *v, dcm_status st)
 {
     memset(v, 0, sizeof(*v));
+    v->magic = RECORD_MAGIC;
     v->status = st;
     if (st != DCM_OK)
         (void)snprintf(v->message, sizeof(v->message), "%s", dcm_errmsg());
@@ -149,6 +165,7 @@ static bool is_crowded(const build *b)
 
 static dcm_status fill_record(build *b, record *mine)
 {
+    bool ok = true;
     dcm_status st;
 
     memset(mine, 0, sizeof(*mine));
@@ -163,7 +180,8 @@ static dcm_status fill_record(build *b, record *mine)
             ? dcmi_hash(2, b->setup->host, strlen(b->setup->host)) ^
                   dcmi_host_hint()
             : dcmi_host_hint();
-    st = dcmi_handover_open(&b->handover, b->g->nranks > 1);
+    b->spin_us = dcmi_env_u64(DCMI_ENV_SPIN_US, SPIN_UNSET, MOST_SPIN_US, &ok);
+    st = ok ? dcmi_handover_open(&b->handover, b->g->nranks > 1) : DCM_E_INVAL;
     mine->ticket = b->handover.ticket;
     mine->status = st;
     if (st != DCM_OK)
@@ -216,6 +234,8 @@ static dcm_status round_2(build *b)
                                    g->rank);
     vote_set(&b->votes[g->rank], st);
     st = merge(b, b->votes, sizeof(vote));
+    if (st == DCM_OK)
+        st = check_votes(b->votes, g->nranks);
     if (st != DCM_OK)
         return st;
     for (int r = 0; r < g->nranks; r++) {
@@ -305,6 +325,8 @@ static dcm_status round_3(build *b)
     vote_set(&b->votes[g->rank], st);
     /* A member whose leader failed learns the leader's reason here. */
     st = merge(b, b->votes, sizeof(vote));
+    if (st == DCM_OK)
+        st = check_votes(b->votes, g->nranks);
     if (st != DCM_OK)
         return st;
     for (int r = 0; r < g->nranks; r++) {
@@ -316,16 +338,14 @@ static dcm_status round_3(build *b)
     return DCM_OK;
 }
 
-static dcm_status choose_spin(build *b)
+static void choose_spin(build *b)
 {
-    bool ok = true;
-    uint64_t us;
+    uint64_t us = b->spin_us;
 
     b->g->is_crowded = is_crowded(b);
-    us = dcmi_env_u64(DCMI_ENV_SPIN_US, b->g->is_crowded ? 0 : DEFAULT_SPIN_US,
-                      1000000, &ok);
+    if (us == SPIN_UNSET)
+        us = b->g->is_crowded ? 0 : DEFAULT_SPIN_US;
     b->g->spin_ns = us * 1000;
-    return ok ? DCM_OK : DCM_E_INVAL;
 }
 
 static dcm_status run_rounds(build *b)
@@ -338,7 +358,7 @@ static dcm_status run_rounds(build *b)
     if (st == DCM_OK)
         st = round_3(b);
     if (st == DCM_OK)
-        st = choose_spin(b);
+        choose_spin(b);
     return st;
 }
 

@@ -225,20 +225,22 @@ void dcm_group_free(dcm_group *group)
 
 int dcm_group_rank(const dcm_group *group)
 {
-    return group->rank;
+    return group != NULL ? group->rank : -1;
 }
 
 int dcm_group_nranks(const dcm_group *group)
 {
-    return group->nranks;
+    return group != NULL ? group->nranks : -1;
 }
 
 int dcm_group_nhosts(const dcm_group *group)
 {
-    return group->nhosts;
+    return group != NULL ? group->nhosts : -1;
 }
 
 int dcm_group_host_of(const dcm_group *group, int rank)
 {
-    return rank >= 0 && rank < group->nranks ? group->host_of[rank] : -1;
+    return group != NULL && rank >= 0 && rank < group->nranks
+               ? group->host_of[rank]
+               : -1;
 }

@@ -122,23 +122,22 @@ static dcm_status find_word(dcmi_life_slot *slot, uint32_t tid)
                                  "thread id: no life word");
 }
 
-static dcm_status own(dcmi_life *life)
+/*
+ * Lock the slot's mutex for this thread.  Never with `lock` held: the mutex is
+ * held for long, so `lock` is always the inner one.
+ */
+static dcm_status own(dcmi_life_slot *slot)
 {
-    const uint32_t tid = dcmi_tid();
     dcm_status st;
     int rc;
 
-    rc = pthread_mutex_lock(&life->slot->u.mutex);
+    rc = pthread_mutex_lock(&slot->u.mutex);
     if (rc != 0)
         return dcmi_err(DCM_E_SYS, "locking a life word: error %d", rc);
-    st = find_word(life->slot, tid);
-    if (st != DCM_OK) {
-        (void)pthread_mutex_unlock(&life->slot->u.mutex);
-        return st;
-    }
-    life->owner = tid;
-    (void)pthread_setspecific(key, life);
-    return DCM_OK;
+    st = find_word(slot, dcmi_tid());
+    if (st != DCM_OK)
+        (void)pthread_mutex_unlock(&slot->u.mutex);
+    return st;
 }
 
 dcm_status dcmi_life_take(dcmi_life **life_p, dcmi_life_slot *slot,
@@ -157,7 +156,7 @@ dcm_status dcmi_life_take(dcmi_life **life_p, dcmi_life_slot *slot,
 
     st = mutex_init(&slot->u.mutex);
     if (st == DCM_OK)
-        st = own(life);
+        st = own(slot);
     if (st != DCM_OK) {
         free(life);
         return st;
@@ -168,6 +167,8 @@ dcm_status dcmi_life_take(dcmi_life **life_p, dcmi_life_slot *slot,
     atomic_store_explicit(&slot->state, DCMI_LIFE_ALIVE, memory_order_release);
 
     life->mapping = dcmi_mapping_ref(mapping);
+    life->owner = dcmi_tid();
+    (void)pthread_setspecific(key, life);
     (void)pthread_mutex_lock(&lock);
     bury(life->owner);
     life->next = all;
@@ -213,12 +214,14 @@ bool dcmi_life_is_orphan(const dcmi_life *life)
 
 void dcmi_life_adopt(dcmi_life *life)
 {
+    if (own(life->slot) != DCM_OK)
+        return; /* it stays an orphan, which others count as alive */
+    (void)pthread_setspecific(key, life);
     (void)pthread_mutex_lock(&lock);
-    if (life->owner == 0 && own(life) == DCM_OK) {
-        atomic_store_explicit(&life->is_orphan, false, memory_order_relaxed);
-        atomic_store_explicit(&life->slot->state, DCMI_LIFE_ALIVE,
-                              memory_order_release);
-    }
+    life->owner = dcmi_tid();
+    atomic_store_explicit(&life->is_orphan, false, memory_order_relaxed);
+    atomic_store_explicit(&life->slot->state, DCMI_LIFE_ALIVE,
+                          memory_order_release);
     (void)pthread_mutex_unlock(&lock);
 }
 
