@@ -128,12 +128,21 @@ static dcm_status find_word(dcmi_life_slot *slot, uint32_t tid)
  */
 static dcm_status own(dcmi_life_slot *slot)
 {
-    dcm_status st;
-    int rc;
+    const int rc = pthread_mutex_lock(&slot->u.mutex);
 
-    rc = pthread_mutex_lock(&slot->u.mutex);
-    if (rc != 0)
-        return dcmi_err(DCM_E_SYS, "locking a life word: error %d", rc);
+    return rc == 0 ? DCM_OK
+                   : dcmi_err(DCM_E_SYS, "locking a life word: error %d", rc);
+}
+
+/* The first time: lock it, and find where it says so. */
+static dcm_status own_first(dcmi_life_slot *slot)
+{
+    dcm_status st = mutex_init(&slot->u.mutex);
+
+    if (st == DCM_OK)
+        st = own(slot);
+    if (st != DCM_OK)
+        return st;
     st = find_word(slot, dcmi_tid());
     if (st != DCM_OK)
         (void)pthread_mutex_unlock(&slot->u.mutex);
@@ -154,9 +163,7 @@ dcm_status dcmi_life_take(dcmi_life **life_p, dcmi_life_slot *slot,
         return dcmi_err(DCM_E_NOMEM, "life word");
     life->slot = slot;
 
-    st = mutex_init(&slot->u.mutex);
-    if (st == DCM_OK)
-        st = own(slot);
+    st = own_first(slot);
     if (st != DCM_OK) {
         free(life);
         return st;
