@@ -44,11 +44,15 @@ static void test_err_truncates(void **state)
     assert_int_equal(dcmi_err_at(DCM_E_SYS, "%s", text), DCM_E_SYS);
     assert_int_equal(strlen(dcm_errmsg()), DCMI_ERR_BYTES - 1);
 
-    /* One byte of room on both sides of the edge. */
-    for (size_t n = DCMI_ERR_BYTES - 4; n <= DCMI_ERR_BYTES + 1; n++) {
+    /* Both sides of the edge, and well beyond it. */
+    for (size_t n = DCMI_ERR_BYTES - 4; n <= 2 * DCMI_ERR_BYTES;
+         n += n < DCMI_ERR_BYTES + 4 ? 1 : 100) {
         fill(text, n, 'y');
         errno = ENOENT;
         assert_int_equal(dcmi_err_sys("%s", text), DCM_E_SYS);
+        assert_in_range(strlen(dcm_errmsg()), DCMI_ERR_BYTES - 5,
+                        DCMI_ERR_BYTES - 1);
+        assert_int_equal(dcmi_err_at(DCM_E_SYS, "%s", text), DCM_E_SYS);
         assert_in_range(strlen(dcm_errmsg()), DCMI_ERR_BYTES - 5,
                         DCMI_ERR_BYTES - 1);
     }

@@ -250,7 +250,8 @@ static void reduce_in_arena(int rank, dcm_group *g, void *arg)
             src[i] = (int32_t)i + rank;
         die_unless(dcm_comm_explain(c, text, sizeof(text), src, dst, counts[k],
                                     DCM_I32, DCM_SUM) == DCM_OK);
-        die_unless(k == 0 || strncmp(text, "direct: ", 8) == 0);
+        /* Small ones may be mail: that depends on the caches. */
+        die_unless(bytes <= 4144 || strncmp(text, "direct: ", 8) == 0);
         die_unless(dcm_all_reduce(c, src, dst, counts[k], DCM_I32, DCM_SUM,
                                   NULL) == DCM_OK);
         for (size_t i = 0; i < counts[k]; i++)

@@ -211,12 +211,15 @@ static void check_run(const run *r, int nranks)
 
 static void play_all(int nranks)
 {
-    const size_t step = test_is_thin() && nranks > 2 ? 4 : 1;
+    const size_t step = test_is_thin() ? 4 : 1;
 
     for (size_t i = 0; i < sizeof(pairings) / sizeof(pairings[0]); i += step) {
         for (int odd = 0; odd < nranks; odd++) {
             run r = {.pairing = &pairings[i], .odd = odd};
 
+            /* Of three, each is the odd one in every third pairing. */
+            if (nranks > 2 && i / step % (size_t)nranks != (size_t)odd)
+                continue;
             test_run_threads(nranks, play, &r);
             check_run(&r, nranks);
         }

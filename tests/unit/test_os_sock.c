@@ -276,6 +276,54 @@ static void test_large(void **state)
     close_both(&l);
 }
 
+/* However many pieces a message goes in, its descriptor goes once. */
+static void test_sent_once(void **state)
+{
+    large a = {.bytes = (size_t)2 << 20};
+    union {
+        char space[CMSG_SPACE(4 * sizeof(int))];
+        struct cmsghdr align;
+    } control;
+    char *text = malloc(a.bytes);
+    struct iovec v = {.iov_base = text, .iov_len = a.bytes};
+    size_t got = 0;
+    int fds = 0;
+    pthread_t thread;
+    link_fds l;
+
+    (void)state;
+    assert_non_null(text);
+    connect_both(&l);
+    a.sock = l.far;
+    assert_int_equal(pthread_create(&thread, NULL, send_large, &a), 0);
+    while (got < a.bytes) {
+        struct msghdr m = {
+            .msg_iov = &v,
+            .msg_iovlen = 1,
+            .msg_control = control.space,
+            .msg_controllen = sizeof(control.space),
+        };
+        uint64_t start = 0;
+        ssize_t n;
+
+        assert_ok(dcmi_wait_fd(l.near, POLLIN, &patient, &start));
+        n = recvmsg(l.near, &m, 0);
+        assert_true(n > 0);
+        got += (size_t)n;
+        if (m.msg_controllen != 0) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(&control.align), sizeof(fd));
+            dcmi_close(fd);
+            fds++;
+        }
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(fds, 1);
+    free(text);
+    close_both(&l);
+}
+
 /* ---- descriptors ------------------------------------------------------------- */
 
 static ino_t inode_of(int fd)
@@ -448,13 +496,21 @@ static void test_hang_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        named(test_listen),        named(test_names),
-        named(test_nobody),        named(test_full_queue),
-        named(test_whole),         named(test_half),
-        named(test_recv_deadline), named(test_send_deadline),
-        named(test_told_to_end),   named(test_large),
-        named(test_descriptor),    named(test_several_descriptors),
-        named(test_try),           named(test_poll),
+        named(test_listen),
+        named(test_names),
+        named(test_nobody),
+        named(test_full_queue),
+        named(test_whole),
+        named(test_half),
+        named(test_recv_deadline),
+        named(test_send_deadline),
+        named(test_told_to_end),
+        named(test_large),
+        named(test_sent_once),
+        named(test_descriptor),
+        named(test_several_descriptors),
+        named(test_try),
+        named(test_poll),
         named(test_hang_up),
     };
 
