@@ -325,7 +325,8 @@ test_run_signals()
 }
 
 # Signals of the terminal reach a rank from there and not also from us.  Ctrl-\,
-# ten times: two that come at once are one to the system.
+# ten times: two that come at once are one to the system.  A shell that stayed
+# above the command would take the signal too (dash does), hence exec.
 test_run_terminal()
 {
     local i
@@ -353,7 +354,7 @@ END
       done
       await "no SIGQUIT came" has_lines got 1 >&2; } 2>>err |
         timeout 30 script -qec \
-            "$devcomm run -n 1 --grace 100 -- python3 rank.py" /dev/null \
+            "exec $devcomm run -n 1 --grace 100 -- python3 rank.py" /dev/null \
             >out 2>>err
     is "${PIPESTATUS[1]}" 5 "status through the terminal"
     is "$(cat got)" "10 SIGQUIT" "each once"
@@ -363,7 +364,7 @@ END
     # shellcheck disable=SC2094
     { await "the rank does not come up" has_lines ready 1 >&2
       printf '\003'; } 2>>err |
-        timeout 30 script -qec "$devcomm run -n 1 -- sh -c \
+        timeout 30 script -qec "exec $devcomm run -n 1 -- sh -c \
             'echo >>ready; exec sleep 1000'" /dev/null >out 2>>err
     is "${PIPESTATUS[1]}" 130 "Ctrl-C"
 }
