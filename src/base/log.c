@@ -17,6 +17,24 @@ static void *log_arg;
 static int log_level;
 static int is_set; /* by the caller; the environment no longer counts */
 
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* A forked child must find the lock free, whoever held it in its parent. */
+static void fork_prepare(void)
+{
+    (void)pthread_mutex_lock(&lock);
+}
+
+static void fork_release(void)
+{
+    (void)pthread_mutex_unlock(&lock);
+}
+
+static void set_up(void)
+{
+    (void)pthread_atfork(fork_prepare, fork_release, fork_release);
+}
+
 static void to_stderr(void *arg, int level, const char *message)
 {
     static const char *const names[] = {"?", "error", "warning", "info"};
@@ -42,6 +60,7 @@ static void read_env(void)
 
 void dcm_log_set(dcm_log_fn fn, void *arg, int level)
 {
+    (void)pthread_once(&once, set_up);
     (void)pthread_mutex_lock(&lock);
     log_fn = fn;
     log_arg = arg;
@@ -57,6 +76,7 @@ void dcmi_log(int level, const char *fmt, ...)
     void *arg;
     va_list ap;
 
+    (void)pthread_once(&once, set_up);
     (void)pthread_mutex_lock(&lock);
     if (!is_set)
         read_env();

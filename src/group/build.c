@@ -310,8 +310,11 @@ static dcm_status share_hall(build *b)
     dcm_status st;
 
     st = g->leader_of[g->rank] == g->rank ? lead(b, &watch) : follow(b, &watch);
-    if (st != DCM_OK)
+    if (st != DCM_OK) {
+        /* Members that wait for a leader without memory must not wait long. */
+        dcmi_handover_close(&b->handover);
         return st;
+    }
     return dcmi_life_take(&g->life, &g->hall->life[g->slot_of[g->rank]],
                           g->mapping);
 }
@@ -376,8 +379,9 @@ dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
             free(g->scratch);
         free(g);
         free(b);
+        st = dcmi_err(DCM_E_NOMEM, "group of %d ranks", boot->nranks);
         boot->ops->close(boot);
-        return dcmi_err(DCM_E_NOMEM, "group of %d ranks", boot->nranks);
+        return st;
     }
     dcmi_heavy_fence_join();
     g->rank = boot->rank;

@@ -71,6 +71,8 @@ static dcm_status hand_over(dcmi_segment *s, dcmi_handover *h, dcm_group *group,
 
     if (is_leader) {
         st = dcmi_handover_serve(h, everyone & ~1ull, s->fd, bytes, &watch);
+        if (st != DCM_OK) /* who was not served must not wait */
+            dcmi_handover_close(h);
     } else {
         who.ranks = 1;
         st = dcmi_handover_receive(h, &s->fd, &told, &watch);

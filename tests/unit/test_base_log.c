@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "leaks.h"
 
 static void log_all(void)
 {
@@ -155,6 +156,44 @@ static void test_log_threads(void **state)
     dcm_log_set(NULL, NULL, 0);
 }
 
+static atomic_bool stop;
+
+static void *log_on(void *arg)
+{
+    while (!atomic_load(&stop))
+        dcmi_log(DCM_LOG_INFO, "%s", (const char *)arg);
+    return NULL;
+}
+
+static int log_once(void *arg)
+{
+    heard *h = arg;
+    const int before = atomic_load(&h->n[DCM_LOG_WARN]);
+
+    dcmi_log(DCM_LOG_WARN, "from the child");
+    return atomic_load(&h->n[DCM_LOG_WARN]) == before + 1 ? 0 : 1;
+}
+
+/* A child must not inherit the lock that another thread held. */
+static void test_log_fork(void **state)
+{
+    const int forks = test_is_thin() ? 20 : 300;
+    static char text[] = "meanwhile";
+    heard h = {.longest = 0};
+    pthread_t thread;
+
+    (void)state;
+    dcm_log_set(hear, &h, DCM_LOG_INFO);
+    assert_int_equal(pthread_create(&thread, NULL, log_on, text), 0);
+    while (atomic_load(&h.n[DCM_LOG_INFO]) == 0)
+        ;
+    for (int i = 0; i < forks; i++)
+        assert_int_equal(test_in_child(log_once, &h, 60), 0);
+    atomic_store(&stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    dcm_log_set(NULL, NULL, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +201,7 @@ int main(void)
         cmocka_unit_test(test_log_levels),
         cmocka_unit_test(test_log_truncates),
         cmocka_unit_test(test_log_threads),
+        cmocka_unit_test(test_log_fork),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
