@@ -8,27 +8,23 @@
 typedef struct choice {
     int32_t colour;
     int32_t key;
+    int32_t status; /* a rank that cannot take part says so to all */
 } choice;
 
 /*
- * A group of the team's ranks `order`, made on its board, and its communicator.
- * `stay_crowded`: the ranks that are left out go on using the same cores.
+ * A group of the ranks that meet on `boot`, which is used up, and its
+ * communicator.  `stay_crowded`: ranks that are left out go on using the cores.
  */
-static dcm_status derive(dcm_comm **comm_p, dcm_comm *parent, const int *order,
-                         int n, uint64_t meeting, bool stay_crowded,
-                         const dcm_comm_opts *opts)
+static dcm_status derive(dcm_comm **comm_p, dcm_comm *parent, dcmi_boot *boot,
+                         bool stay_crowded, const dcm_comm_opts *opts)
 {
     const dcmi_group_setup setup = {
         .name = "",
         .timeout_ms = parent->group->timeout_ms,
     };
-    dcmi_boot *boot;
     dcm_group *group;
     dcm_status st;
 
-    st = dcmi_boot_board(&boot, &parent->team, order, n, meeting);
-    if (st != DCM_OK)
-        return st;
     st = dcmi_group_build(&group, boot, &setup,
                           dcmi_now_ns() +
                               dcmi_group_timeout_ns(parent->group, 0));
@@ -67,12 +63,27 @@ static int members_of(int *order, const choice *all, int nranks, int colour)
     return n;
 }
 
+/* The lowest rank that could not take part, told alike on all. */
+static dcm_status first_failure(const dcm_comm *comm, const choice *all)
+{
+    char name[64];
+
+    for (int r = 0; r < comm->team.nranks; r++) {
+        if (all[r].status != DCM_OK)
+            return dcmi_err(
+                (dcm_status)all[r].status, "%s",
+                dcmi_group_name_rank(comm->group, r, name, sizeof(name)));
+    }
+    return DCM_OK;
+}
+
 dcm_status dcm_comm_split(dcm_comm **comm_p, dcm_comm *comm, int colour,
                           int key, const dcm_comm_opts *opts)
 {
-    const choice mine = {.colour = colour, .key = key};
+    choice mine = {.colour = colour, .key = key};
     choice all[DCM_MAX_RANKS];
     int order[DCM_MAX_RANKS];
+    dcmi_boot *boot = NULL;
     dcm_status st;
     int n;
 
@@ -82,16 +93,22 @@ dcm_status dcm_comm_split(dcm_comm **comm_p, dcm_comm *comm, int colour,
     st = dcmi_comm_enter(comm);
     if (st != DCM_OK)
         return st;
+    if (colour != DCM_SPLIT_NONE)
+        mine.status = dcmi_boot_board(&boot, &comm->team);
     st = dcm_group_exchange(comm->group, &mine, all, sizeof(mine), 0);
-    if (st != DCM_OK)
-        return dcmi_err_at(st, "split");
-    if (colour == DCM_SPLIT_NONE) {
+    if (st == DCM_OK)
+        st = first_failure(comm, all);
+    if (st != DCM_OK || colour == DCM_SPLIT_NONE) {
+        if (boot != NULL)
+            boot->ops->close(boot);
+        if (st != DCM_OK)
+            return dcmi_err_at(st, "split");
         *comm_p = NULL;
         return DCM_OK;
     }
     n = members_of(order, all, comm->team.nranks, colour);
-    st = derive(comm_p, comm, order, n, DCMI_MEETING_SPLIT(comm->group), true,
-                opts);
+    dcmi_boot_board_call(boot, order, n, DCMI_MEETING_SPLIT(comm->group));
+    st = derive(comm_p, comm, boot, true, opts);
     return st == DCM_OK ? DCM_OK : dcmi_err_at(st, "split, colour %d", colour);
 }
 
@@ -99,6 +116,7 @@ dcm_status dcm_comm_regroup(dcm_comm **comm_p, dcm_comm *comm,
                             const dcm_comm_opts *opts)
 {
     int order[DCM_MAX_RANKS];
+    dcmi_boot *boot;
     uint64_t members;
     dcm_status st;
     int n = 0;
@@ -108,13 +126,19 @@ dcm_status dcm_comm_regroup(dcm_comm **comm_p, dcm_comm *comm,
     st = dcmi_group_enter(comm->group);
     if (st != DCM_OK)
         return st;
+    /* Before this rank is said to have come: without memory it may try again. */
+    st = dcmi_boot_board(&boot, &comm->team);
+    if (st != DCM_OK)
+        return dcmi_err_at(st, "regroup");
     st = dcmi_team_survivors(&comm->team, &members,
                              dcmi_group_timeout_ns(comm->group, 0));
-    if (st != DCM_OK)
+    if (st != DCM_OK) {
+        boot->ops->close(boot);
         return st;
+    }
     for (uint64_t m = members; m != 0; m &= m - 1)
         order[n++] = __builtin_ctzll(m);
-    st = derive(comm_p, comm, order, n, DCMI_MEETING_REGROUP(&comm->team),
-                false, opts);
+    dcmi_boot_board_call(boot, order, n, DCMI_MEETING_REGROUP(&comm->team));
+    st = derive(comm_p, comm, boot, false, opts);
     return st == DCM_OK ? DCM_OK : dcmi_err_at(st, "regroup of %d ranks", n);
 }

@@ -84,26 +84,32 @@ static void close_board(dcmi_boot *boot)
     free(boot);
 }
 
-dcm_status dcmi_boot_board(dcmi_boot **boot_p, dcmi_team *team,
-                           const int *order, int nranks, uint64_t meeting)
+dcm_status dcmi_boot_board(dcmi_boot **boot_p, dcmi_team *team)
 {
     static const dcmi_boot_ops ops = {merge, keep, close_board};
     boot_board *b = calloc(1, sizeof(*b));
 
     if (b == NULL)
-        return dcmi_err(DCM_E_NOMEM, "meeting of %d ranks", nranks);
+        return dcmi_err(DCM_E_NOMEM, "meeting of %d ranks", team->nranks);
     b->base.ops = &ops;
-    b->base.nranks = nranks;
     b->team = team;
+    *boot_p = &b->base;
+    return DCM_OK;
+}
+
+void dcmi_boot_board_call(dcmi_boot *boot, const int *order, int nranks,
+                          uint64_t meeting)
+{
+    boot_board *b = (boot_board *)boot;
+
+    b->base.nranks = nranks;
     b->number = meeting * ROUNDS;
     for (int i = 0; i < nranks; i++) {
         b->order[i] = order[i];
         b->members |= 1ull << order[i];
-        if (order[i] == team->rank)
+        if (order[i] == b->team->rank)
             b->base.rank = i;
     }
-    *boot_p = &b->base;
-    return DCM_OK;
 }
 
 /* The ranks of the team that are neither arrived nor gone; *here_p the arrived. */

@@ -365,6 +365,27 @@ static dcm_status run_rounds(build *b)
     return st;
 }
 
+/* No memory to build with: tell the others in round 1, from the stack. */
+static dcm_status decline(dcmi_boot *boot, uint64_t deadline_ns)
+{
+    record all[DCM_MAX_RANKS];
+    int self_owner[DCM_MAX_RANKS];
+    record *mine = &all[boot->rank];
+
+    for (int r = 0; r < boot->nranks; r++)
+        self_owner[r] = r;
+    memset(all, 0, sizeof(all));
+    mine->magic = RECORD_MAGIC;
+    mine->version = DCM_VERSION;
+    mine->status = DCM_E_NOMEM;
+    (void)snprintf(mine->message, sizeof(mine->message), "group of %d ranks",
+                   boot->nranks);
+    (void)boot->ops->merge(boot, all, sizeof(record), self_owner, deadline_ns);
+    (void)dcmi_err(DCM_E_NOMEM, "group of %d ranks", boot->nranks);
+    boot->ops->close(boot);
+    return DCM_E_NOMEM;
+}
+
 dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
                             const dcmi_group_setup *setup, uint64_t deadline_ns)
 {
@@ -379,9 +400,7 @@ dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
             free(g->scratch);
         free(g);
         free(b);
-        st = dcmi_err(DCM_E_NOMEM, "group of %d ranks", boot->nranks);
-        boot->ops->close(boot);
-        return st;
+        return decline(boot, deadline_ns);
     }
     dcmi_heavy_fence_join();
     g->rank = boot->rank;

@@ -11,6 +11,8 @@ enum {
     NOBODY = 0xff
 };
 
+#define NO_OP "none" /* begun yet */
+
 /* The fail word: 1 .. 8 bits each of -status, culprit, reporter; 40 of epoch. */
 static uint64_t fail_word(dcm_status st, int culprit, int reporter,
                           uint64_t epoch)
@@ -68,7 +70,7 @@ void dcmi_team_init(dcmi_team *team, dcm_group *group, dcmi_team_shared *shared,
     team->watch.arg = team;
     team->watch.bells = &shared->bells;
     team->watch.rank = group->rank;
-    team->op = "none";
+    team->op = NO_OP;
     team->phase = "none";
     dcmi_team_set_timeout(team, timeout_ms);
 }
@@ -107,18 +109,21 @@ static dcm_status take_over(dcmi_team *team, uint64_t word)
     const uint64_t epoch = word >> 24;
     char name[64] = "nobody in particular";
     char from[64] = "?";
+    char where[64] = "before the first operation";
 
     if (culprit < team->nranks)
         (void)dcmi_group_name_rank(team->group, culprit, name, sizeof(name));
     if (reporter < team->nranks)
         (void)dcmi_group_name_rank(team->group, reporter, from, sizeof(from));
+    if (strcmp(team->op, NO_OP) != 0)
+        (void)snprintf(where, sizeof(where), "%s %llu", team->op,
+                       (unsigned long long)team->epoch);
     if (st == DCM_E_ABORTED)
-        (void)dcmi_err(st, "%s %llu: aborted by %s", team->op,
-                       (unsigned long long)team->epoch, from);
+        (void)dcmi_err(st, "%s: aborted by %s", where, from);
     else
-        (void)dcmi_err(st, "%s %llu: %s: %s (found by %s in operation %llu)",
-                       team->op, (unsigned long long)team->epoch, name,
-                       dcm_status_str(st), from, (unsigned long long)epoch);
+        (void)dcmi_err(st, "%s: %s: %s (found by %s in operation %llu)", where,
+                       name, dcm_status_str(st), from,
+                       (unsigned long long)epoch);
     record(team, st, culprit < team->nranks ? culprit : -1, reporter, epoch);
     return st;
 }

@@ -120,12 +120,15 @@ static inline int dcmi_team_is_failed(const dcmi_team *team)
     return atomic_load_explicit(&team->shared->fail, memory_order_relaxed) != 0;
 }
 
+/* A boot that meets on the team's board; closed by its ops.  E_NOMEM. */
+dcm_status dcmi_boot_board(dcmi_boot **boot_p, dcmi_team *team);
+
 /*
- * A boot among `nranks` ranks of the team, which meet on the board: order[i] is
- * the team's rank of the boot's rank i.  `meeting` as the head says.
+ * Who meets: order[i] is the team's rank of the boot's rank i.  `meeting` as the
+ * head says.
  */
-dcm_status dcmi_boot_board(dcmi_boot **boot_p, dcmi_team *team,
-                           const int *order, int nranks, uint64_t meeting);
+void dcmi_boot_board_call(dcmi_boot *boot, const int *order, int nranks,
+                          uint64_t meeting);
 
 /* Meeting numbers: by the group's exchanges; by attempts, apart from these. */
 #define DCMI_MEETING_SPLIT(group)  ((group)->seq)

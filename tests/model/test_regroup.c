@@ -134,8 +134,8 @@ static bool hold_meeting(member *m, uint64_t members, uint32_t attempt)
 
     for (uint64_t bits = members; bits != 0; bits &= bits - 1)
         order[n++] = __builtin_ctzll(bits);
-    die_unless(dcmi_boot_board(&boot, &m->team, order, n,
-                               DCMI_MEETING_REGROUP(&m->team)) == DCM_OK);
+    die_unless(dcmi_boot_board(&boot, &m->team) == DCM_OK);
+    dcmi_boot_board_call(boot, order, n, DCMI_MEETING_REGROUP(&m->team));
     die_unless(boot->nranks == n && order[boot->rank] == m->rank);
     for (int round = 0; round < ROUNDS && st == DCM_OK; round++) {
         if (goes && m->after_round == round) {

@@ -81,6 +81,7 @@ static void *wait_for_peer(void *arg)
 
 static void assert_aborts(void (*aborts)(void))
 {
+    dcm_failure f = {.size = sizeof(f)};
     dcm_status st = DCM_OK;
     pthread_t thread;
 
@@ -91,6 +92,9 @@ static void assert_aborts(void (*aborts)(void))
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(st, DCM_E_ABORTED);
     assert_failed(comms[0], DCM_E_ABORTED);
+    dcm_comm_failure(comms[0], &f);
+    assert_non_null(
+        strstr(f.message, "before the first operation: aborted by rank 0"));
     assert_failed(comms[1], DCM_E_ABORTED);
 }
 

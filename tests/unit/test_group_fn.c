@@ -175,7 +175,7 @@ static bool is_known(dcm_status st)
     return strcmp(dcm_status_str(st), "unknown status") != 0;
 }
 
-/* What comes back is noise on all ranks: they end, with a status of ours. */
+/* What comes back is noise on all ranks: each sees it by its own entry. */
 static void test_noise(void **state)
 {
     static const gather_deed deeds[] = {GATHER_GARBAGE, GATHER_ZEROS,
@@ -190,10 +190,8 @@ static void test_noise(void **state)
             ranks[i].gather.deed = deeds[d];
         }
         run(NULL);
-        for (int i = 0; i < 2; i++) {
-            assert_int_not_equal(ranks[i].st, DCM_OK);
-            assert_true(is_known(ranks[i].st));
-        }
+        for (int i = 0; i < 2; i++)
+            assert_rank(i, DCM_E_INVAL, "the caller's all-gather of ");
         free_groups();
     }
 }
