@@ -11,6 +11,15 @@
 
 #include "base/err.h"
 
+/* What a host's leader says before the payloads cross; the size on the wire. */
+typedef struct host_vote {
+    int32_t status;
+    uint32_t bytes;
+    char text[120];
+} host_vote;
+
+_Static_assert(sizeof(host_vote) == 128, "on the wire");
+
 /* A post: the exchange's number and the size that the rank gave. */
 static uint64_t post_word(uint64_t seq, size_t bytes)
 {
@@ -67,6 +76,59 @@ static dcm_status gather_local(dcm_group *g, void *all, size_t bytes,
     }
     dcmi_wait_end(&w);
     return who.ranks == 0 ? result : st;
+}
+
+/*
+ * Leaders tell each other first whether their hosts are ready (`st`, of the
+ * error record): a host that fails must not leave the others to their deadline.
+ */
+static dcm_status agree_with_hosts(dcm_group *g, size_t bytes, dcm_status st,
+                                   uint64_t deadline_ns)
+{
+    host_vote votes[DCM_MAX_RANKS];
+    dcm_status told;
+
+    memset(votes, 0, sizeof(votes));
+    for (int r = 0; r < g->nranks; r++) {
+        if (g->leader_of[r] != g->rank)
+            continue;
+        votes[r].status = st;
+        votes[r].bytes = (uint32_t)bytes;
+        if (st != DCM_OK)
+            (void)snprintf(votes[r].text, sizeof(votes[r].text), "%s",
+                           dcm_errmsg());
+    }
+    told = g->boot->ops->merge(g->boot, votes, sizeof(host_vote), g->leader_of,
+                               deadline_ns);
+    if (told != DCM_OK)
+        return told;
+    for (int r = 0; r < g->nranks; r++) {
+        const host_vote *v = &votes[r];
+
+        if (v->status != DCM_OK)
+            return dcmi_err((dcm_status)v->status, "%.*s", (int)sizeof(v->text),
+                            v->text);
+        if (v->bytes != bytes)
+            return dcmi_err(DCM_E_MISMATCH,
+                            "exchange: rank %d gave %u bytes, rank %d %zu", r,
+                            v->bytes, g->rank, bytes);
+    }
+    return DCM_OK;
+}
+
+static dcm_status merge_hosts(dcm_group *g, void *all, size_t bytes,
+                              dcm_status st, uint64_t deadline_ns)
+{
+    /*
+     * The caller's own all-gather needs every rank and has no deadline: one
+     * that is dead or late would hang it.
+     */
+    if (g->boot->needs_all && (st == DCM_E_PEER || st == DCM_E_TIMEOUT))
+        return st;
+    st = agree_with_hosts(g, bytes, st, deadline_ns);
+    return st != DCM_OK ? st
+                        : g->boot->ops->merge(g->boot, all, bytes, g->leader_of,
+                                              deadline_ns);
 }
 
 /* The leader has all hosts' payloads, or a failure: tell the local ranks. */
@@ -137,14 +199,10 @@ static dcm_status exchange(dcm_group *g, const void *mine, void *all,
     if (g->boot == NULL)
         return st;
     if (g->boot->needs_all)
-        return st != DCM_OK ? st
-                            : g->boot->ops->merge(g->boot, all, bytes,
-                                                  g->leader_of, deadline_ns);
+        return merge_hosts(g, all, bytes, st, deadline_ns);
     if (!is_leader)
         return st != DCM_OK ? st : receive_all(g, all, bytes, timeout_ns);
-    if (st == DCM_OK)
-        st =
-            g->boot->ops->merge(g->boot, all, bytes, g->leader_of, deadline_ns);
+    st = merge_hosts(g, all, bytes, st, deadline_ns);
     publish_all(g, all, bytes, st);
     return st;
 }

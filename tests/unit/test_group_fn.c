@@ -320,6 +320,36 @@ static void test_exchange_between_hosts(void **state)
     free_groups();
 }
 
+/* Rank 3 gives another size than the others. */
+static void exchange_wrongly(rank *r)
+{
+    const size_t bytes = r->gather.rank == 3 ? 8 : 4;
+    const uint64_t mine = 1;
+    uint64_t all[GATHER_RANKS];
+
+    r->st = dcm_group_exchange(r->group, &mine, all, bytes, 0);
+    (void)snprintf(r->message, sizeof(r->message), "%s", dcm_errmsg());
+}
+
+/* It is told between hosts too, whether a host sees it itself or not. */
+static void test_mismatch_between_hosts(void **state)
+{
+    static const char *const two[] = {"a", "a", "b", "b"};
+    static const char *const apart[] = {"a", "a", "b", "c"};
+    const char *const *const cases[] = {two, apart};
+
+    (void)state;
+    for (size_t c = 0; c < 2; c++) {
+        on_hosts(cases[c], 4);
+        run(exchange_wrongly);
+        for (int i = 0; i < 4; i++) {
+            assert_rank(i, DCM_E_MISMATCH, "rank 3");
+            assert_rank(i, DCM_E_MISMATCH, "8");
+        }
+        free_groups();
+    }
+}
+
 static void try_comm(rank *r)
 {
     dcm_comm *comm = NULL;
@@ -389,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_slow),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_exchange_between_hosts),
+        cmocka_unit_test(test_mismatch_between_hosts),
         cmocka_unit_test(test_no_backend),
         cmocka_unit_test(test_leave_between_hosts),
         cmocka_unit_test(test_nothing_left),

@@ -165,6 +165,59 @@ static void test_exchange_deadline(void **state)
     dcm_group_free(groups[1]);
 }
 
+typedef struct host_rank {
+    int rank;
+    dcm_status st;
+    char message[256];
+} host_rank;
+
+/* Rank 2, the second of host "b", leaves; the others exchange. */
+static void *exchange_without_2(void *arg)
+{
+    static const char *const hosts[] = {"a", "b", "b"};
+    host_rank *r = arg;
+    dcm_group_opts opts = DCM_GROUP_OPTS_INIT;
+    dcm_group *group;
+    char address[64];
+    char all[3];
+
+    (void)snprintf(address, sizeof(address), "unix:threads-%d", (int)getpid());
+    opts.host = hosts[r->rank];
+    opts.timeout_ms = 60000;
+    die_unless(dcm_group_new(&group, address, r->rank, 3, &opts) == DCM_OK);
+    die_unless(dcm_group_nhosts(group) == 2);
+    if (r->rank != 2) {
+        r->st = dcm_group_exchange(group, "x", all, 1, 0);
+        (void)snprintf(r->message, sizeof(r->message), "%s", dcm_errmsg());
+    }
+    dcm_group_free(group);
+    return NULL;
+}
+
+/* A host that misses a rank tells the other hosts at once which. */
+static void test_exchange_told_between_hosts(void **state)
+{
+    const uint64_t start_ns = dcmi_now_ns();
+    host_rank ranks[3];
+    pthread_t threads[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        ranks[i] = (host_rank){.rank = i};
+        assert_int_equal(
+            pthread_create(&threads[i], NULL, exchange_without_2, &ranks[i]),
+            0);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        if (ranks[i].st != DCM_E_PEER ||
+            strstr(ranks[i].message, "rank 2 (pid ") == NULL)
+            fail_msg("rank %d: %d: %s", i, (int)ranks[i].st, ranks[i].message);
+    }
+    assert_true(dcmi_now_ns() - start_ns < 60 * 1000000000ull);
+}
+
 /* ---- creation ---------------------------------------------------------------- */
 
 static void test_all_ranks(void **state)
@@ -453,6 +506,7 @@ int main(void)
         cmocka_unit_test(test_exchange_arguments),
         cmocka_unit_test(test_exchange_late),
         cmocka_unit_test(test_exchange_deadline),
+        cmocka_unit_test(test_exchange_told_between_hosts),
         cmocka_unit_test(test_all_ranks),
         cmocka_unit_test(test_hasty),
         cmocka_unit_test(test_maker_ends),
