@@ -53,8 +53,10 @@ def processor():
 
 def commit(root):
     name = says("git", "-C", root, "rev-parse", "--short", "HEAD")
+    # Not what a run writes itself: figures of an earlier one do not count.
     if name and says("git", "-C", root, "status", "--porcelain", "--", "src",
-                     "include", "bench"):
+                     "include", "bench", ":(exclude)bench/results",
+                     ":(exclude)*.md"):
         name += "+dirty"
     return name
 
