@@ -248,8 +248,11 @@ static int die_before_exchange(int rank, void *arg)
     dcmi_boot *boot;
 
     die_unless(meet(&boot, unix_address, rank, 4, 60000, NULL) == DCM_OK);
-    if (rank == *(const int *)arg)
+    (void)atomic_fetch_add(&shared->stage, 1);
+    if (rank == *(const int *)arg) {
+        await_stage(4); /* a death before all have met is test_dead_early's */
         (void)raise(SIGKILL);
+    }
     note(rank, exchange(boot, 8, 1, 60000));
     boot->ops->close(boot);
     return 0;
