@@ -170,7 +170,8 @@ DCM_API DCM_MUST_USE dcm_status dcm_group_new(dcm_group **group_p,
  * All-gather given by the caller: every rank passes `bytes` bytes at `mine`;
  * `all` receives nranks times as many, in rank order.  Returns 0, or non-zero
  * for a failure, which ends the creation on this rank.  It is only called
- * inside dcm_group_new_fn() and, between hosts, inside later exchanges.
+ * inside dcm_group_new_fn() and, between hosts, inside later exchanges.  It
+ * needs a time limit of its own: the library cannot end a call into it.
  */
 typedef int (*dcm_all_gather_fn)(void *arg, const void *mine, void *all,
                                  size_t bytes);
@@ -262,7 +263,8 @@ DCM_API DCM_MUST_USE dcm_status dcm_comm_split(dcm_comm **comm_p,
 /*
  * Make a communicator of the ranks that are still alive, in the old order.
  * Collective over the survivors of a failed `comm`; each learns the same set.
- * Fails with E_TIMEOUT when a living rank does not call it in time.
+ * Fails with E_TIMEOUT when a living rank does not call it in time.  After
+ * E_NOMEM it may be called again.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_comm_regroup(dcm_comm **comm_p,
                                                  dcm_comm *comm,

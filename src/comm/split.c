@@ -71,8 +71,9 @@ static dcm_status first_failure(const dcm_comm *comm, const choice *all)
     for (int r = 0; r < comm->team.nranks; r++) {
         if (all[r].status != DCM_OK)
             return dcmi_err(
-                (dcm_status)all[r].status, "%s",
-                dcmi_group_name_rank(comm->group, r, name, sizeof(name)));
+                (dcm_status)all[r].status, "%s: %s",
+                dcmi_group_name_rank(comm->group, r, name, sizeof(name)),
+                dcm_status_str((dcm_status)all[r].status));
     }
     return DCM_OK;
 }

@@ -378,10 +378,11 @@ static dcm_status decline(dcmi_boot *boot, uint64_t deadline_ns)
     mine->magic = RECORD_MAGIC;
     mine->version = DCM_VERSION;
     mine->status = DCM_E_NOMEM;
-    (void)snprintf(mine->message, sizeof(mine->message), "group of %d ranks",
-                   boot->nranks);
+    (void)snprintf(mine->message, sizeof(mine->message),
+                   "out of memory for a group of %d ranks", boot->nranks);
     (void)boot->ops->merge(boot, all, sizeof(record), self_owner, deadline_ns);
-    (void)dcmi_err(DCM_E_NOMEM, "group of %d ranks", boot->nranks);
+    (void)dcmi_err(DCM_E_NOMEM, "out of memory for a group of %d ranks",
+                   boot->nranks);
     boot->ops->close(boot);
     return DCM_E_NOMEM;
 }

@@ -12,6 +12,7 @@
 
 #include "futex_wrap.h"
 #include "group/group.h"
+#include "life_wrap.h"
 #include "os/futex.h"
 
 /* ---- what is sent arrives ---------------------------------------------------- */
@@ -115,22 +116,6 @@ static void test_sleepers(void **state)
 {
     (void)state;
     run_plan(3, 200, true);
-}
-
-/*
- * Between a look at a post and a look at the life word of who did not post, much
- * may happen; linked with --wrap=dcmi_life_look it often does.
- */
-static atomic_int life_delay;
-
-dcmi_life_state __real_dcmi_life_look(const dcmi_life_slot *slot);
-dcmi_life_state __wrap_dcmi_life_look(const dcmi_life_slot *slot);
-
-dcmi_life_state __wrap_dcmi_life_look(const dcmi_life_slot *slot)
-{
-    for (int i = atomic_load(&life_delay); i > 0; i--)
-        dcmi_relax();
-    return __real_dcmi_life_look(slot);
 }
 
 /* ---- one fate for all -------------------------------------------------------- */

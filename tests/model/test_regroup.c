@@ -10,6 +10,7 @@
 #include <sched.h>
 
 #include "group/team.h"
+#include "life_wrap.h"
 
 enum {
     MOST = 6,
@@ -26,22 +27,6 @@ typedef enum moment {
     AFTER,   /* the meeting was complete */
     MOMENTS
 } moment;
-
-/*
- * Between a look at what a rank has said and a look at its life word much may
- * happen; linked with --wrap=dcmi_life_look it often does.
- */
-static atomic_int life_delay;
-
-dcmi_life_state __real_dcmi_life_look(const dcmi_life_slot *slot);
-dcmi_life_state __wrap_dcmi_life_look(const dcmi_life_slot *slot);
-
-dcmi_life_state __wrap_dcmi_life_look(const dcmi_life_slot *slot)
-{
-    for (int i = atomic_load(&life_delay); i > 0; i--)
-        dcmi_relax();
-    return __real_dcmi_life_look(slot);
-}
 
 typedef struct member {
     dcmi_team team;

@@ -18,21 +18,10 @@
 #include "leaks.h"
 #include "os/memfd.h"
 #include "os/sock.h"
+#include "sock_support.h"
 
 enum {
     SEGMENT = 4096
-};
-
-static dcm_status check_time(void *arg, bool expired)
-{
-    (void)arg;
-    return expired ? dcmi_err(DCM_E_TIMEOUT, "the test's time is over")
-                   : DCM_OK;
-}
-
-static const dcmi_watch patient = {
-    .check = check_time,
-    .timeout_ns = 60000 * DCMI_NS_PER_MS,
 };
 
 static const dcmi_watch hasty = {
@@ -138,13 +127,15 @@ static void test_wrong_ticket(void **state)
 static int stranger(const void *words, size_t bytes)
 {
     const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct sockaddr_storage name;
-    socklen_t name_bytes = sizeof(name);
+    struct sockaddr_storage address;
+    socklen_t address_bytes = sizeof(address);
 
     assert_true(fd >= 0);
-    assert_int_equal(
-        getsockname(leader.listener, (struct sockaddr *)&name, &name_bytes), 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&name, name_bytes), 0);
+    assert_int_equal(getsockname(leader.listener, (struct sockaddr *)&address,
+                                 &address_bytes),
+                     0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, address_bytes),
+                     0);
     if (bytes > 0)
         assert_int_equal(send(fd, words, bytes, 0), bytes);
     return fd;

@@ -225,6 +225,9 @@ static void test_one_without_memory(void **state)
                 fail_msg("allocation %d of rank 1 failed: rank %d: %d: %s",
                          p.fail_at, r, (int)p.st[r], p.message[r]);
         }
+        if (p.has_failed && strstr(p.message[0], "rank 1") == NULL)
+            fail_msg("allocation %d of rank 1 failed: rank 0 says: %s",
+                     p.fail_at, p.message[0]);
     } while (p.has_failed);
     assert_int_equal(unsetenv("DEVCOMM_TIMEOUT_MS"), 0);
     assert_in_range(p.fail_at, 5, 1000);
