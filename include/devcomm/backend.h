@@ -37,7 +37,31 @@ typedef struct dcm_backend_env {
     struct dcmi_team *team; /* built-in backends' view of the communicator */
 } dcm_backend_env;
 
-/* One collective call, checked: pointers are not NULL where count is not 0. */
+/* X(name, value, text): every operation of a communicator. */
+#define DCM_COLL_MAP(X)                                                        \
+    X(ALL_REDUCE, 1, "all_reduce")                                             \
+    X(BARRIER, 2, "barrier")                                                   \
+    X(REDUCE, 3, "reduce")                                                     \
+    X(REDUCE_SCATTER, 4, "reduce_scatter")                                     \
+    X(ALL_GATHER, 5, "all_gather")                                             \
+    X(BROADCAST, 6, "broadcast")                                               \
+    X(GATHER, 7, "gather")                                                     \
+    X(SCATTER, 8, "scatter")                                                   \
+    X(ALL_TO_ALL, 9, "all_to_all")
+
+typedef enum dcm_coll_kind {
+#define DCM_X(name, value, text) DCM_COLL_##name = (value),
+    DCM_COLL_MAP(DCM_X)
+#undef DCM_X
+} dcm_coll_kind;
+
+/*
+ * One collective call, checked: pointers are not NULL where this rank has
+ * something to read or write there.  Blocks: `counts` NULL: one of `count`
+ * elements a rank, packed.  Else counts[r] elements at element displs[r], on the
+ * side where there are several (reduce_scatter: src, all_gather: dst, all_to_all:
+ * src, and recv_* for dst); displs NULL: packed.
+ */
 typedef struct dcm_coll {
     size_t size;
     const void *src;
@@ -46,6 +70,13 @@ typedef struct dcm_coll {
     dcm_dtype dtype;
     dcm_op op;
     dcm_stream stream;
+    dcm_coll_kind kind;
+    int root;
+    size_t inner; /* all_gather: elements of a row; 0: the whole block is one */
+    const size_t *counts;
+    const size_t *displs;
+    const size_t *recv_counts;
+    const size_t *recv_displs;
 } dcm_coll;
 
 typedef struct dcm_backend_ops {
@@ -78,6 +109,8 @@ typedef struct dcm_backend_ops {
     dcm_status (*arena_new)(void *ctx, void **arena_p, size_t bytes,
                             void **base_p);
     void (*arena_free)(void *ctx, void *arena);
+    /* Every other kind; the same rules as all_reduce. */
+    dcm_status (*collective)(void *ctx, const dcm_coll *coll);
 } dcm_backend_ops;
 
 typedef const dcm_backend_ops *(*dcm_backend_entry_fn)(void);

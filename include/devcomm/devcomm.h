@@ -347,6 +347,115 @@ DCM_API DCM_MUST_USE dcm_status dcm_all_reduce(dcm_comm *comm, const void *src,
                                                dcm_dtype dtype, dcm_op op,
                                                dcm_stream stream);
 
+/*
+ * The others.  Every rank of the communicator makes the call, with the same kind,
+ * type, operator, root and counts; what is said of all_reduce about alignment,
+ * errors and return holds here too.  Counts and displacements are in elements.
+ * Arrays of them have one entry a rank and are read until the call returns, or
+ * dcm_end() between begin and end.  Blocks of dst must not overlap.  Within one
+ * machine the root of a rooted call waits until all have called.
+ */
+
+/*
+ * Combine `count` elements of all ranks, in rank order, into `dst` of `root`;
+ * dst is not looked at elsewhere.  In place at the root: src == dst.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_reduce(dcm_comm *comm, const void *src,
+                                           void *dst, size_t count,
+                                           dcm_dtype dtype, dcm_op op, int root,
+                                           dcm_stream stream);
+
+/*
+ * Copy `count` elements from `src` of `root` to `dst` of every rank; src is not
+ * looked at elsewhere.  In place at the root: src == dst.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_broadcast(dcm_comm *comm, const void *src,
+                                              void *dst, size_t count,
+                                              dcm_dtype dtype, int root,
+                                              dcm_stream stream);
+
+/*
+ * Put `count` elements of every rank, in rank order, into `dst` of `root`
+ * (nranks * count elements).  In place at the root: src == dst + root * count.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_gather(dcm_comm *comm, const void *src,
+                                           void *dst, size_t count,
+                                           dcm_dtype dtype, int root,
+                                           dcm_stream stream);
+
+/*
+ * Give rank r the `count` elements at r * count of `src` of `root`.  In place at
+ * the root: dst == src + root * count.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_scatter(dcm_comm *comm, const void *src,
+                                            void *dst, size_t count,
+                                            dcm_dtype dtype, int root,
+                                            dcm_stream stream);
+
+/*
+ * Put `count` elements of every rank, in rank order, into `dst` of all ranks
+ * (nranks * count elements).  In place: src == dst + rank * count.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_all_gather(dcm_comm *comm, const void *src,
+                                               void *dst, size_t count,
+                                               dcm_dtype dtype,
+                                               dcm_stream stream);
+
+/*
+ * The same along an inner dimension: src is `outer` rows of `inner` elements, dst
+ * `outer` rows of nranks * inner, each row the ranks' rows side by side.  Not in
+ * place.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_all_gather_inner(dcm_comm *comm,
+                                                     const void *src, void *dst,
+                                                     size_t outer, size_t inner,
+                                                     dcm_dtype dtype,
+                                                     dcm_stream stream);
+
+/*
+ * The same with counts[r] elements from rank r, put at element displs[r] of dst
+ * (NULL: packed).  In place: src == dst + displs[rank].
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_all_gather_v(
+    dcm_comm *comm, const void *src, void *dst, const size_t *counts,
+    const size_t *displs, dcm_dtype dtype, dcm_stream stream);
+
+/*
+ * Combine nranks * count elements of all ranks, in rank order, and give rank r the
+ * `count` elements at r * count of the result.  In place: dst == src + rank * count.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_reduce_scatter(dcm_comm *comm,
+                                                   const void *src, void *dst,
+                                                   size_t count,
+                                                   dcm_dtype dtype, dcm_op op,
+                                                   dcm_stream stream);
+
+/* The same with counts[r] elements for rank r, packed in src. */
+DCM_API DCM_MUST_USE dcm_status dcm_reduce_scatter_v(dcm_comm *comm,
+                                                     const void *src, void *dst,
+                                                     const size_t *counts,
+                                                     dcm_dtype dtype, dcm_op op,
+                                                     dcm_stream stream);
+
+/*
+ * Give rank r the `count` elements at r * count of src; what rank s gives lies at
+ * s * count of dst.  In place: src == dst.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_all_to_all(dcm_comm *comm, const void *src,
+                                               void *dst, size_t count,
+                                               dcm_dtype dtype,
+                                               dcm_stream stream);
+
+/*
+ * The same with counts of each pair's own: send_counts[r] here equals
+ * recv_counts[this rank] on rank r, else E_MISMATCH there; the others may be through
+ * and get it from their next call.  Displacements NULL: packed.  Not in place.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_all_to_all_v(
+    dcm_comm *comm, const void *src, const size_t *send_counts,
+    const size_t *send_displs, void *dst, const size_t *recv_counts,
+    const size_t *recv_displs, dcm_dtype dtype, dcm_stream stream);
+
 /* Returns when every rank has entered.  Collective. */
 DCM_API DCM_MUST_USE dcm_status dcm_barrier(dcm_comm *comm, dcm_stream stream);
 

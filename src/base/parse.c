@@ -20,6 +20,12 @@ static const char *const ops[] = {
 #undef DCM_X
 };
 
+static const char *const colls[] = {
+#define DCM_X(name, value, text) [value] = (text),
+    DCM_COLL_MAP(DCM_X)
+#undef DCM_X
+};
+
 _Static_assert(sizeof(dtypes) / sizeof(dtypes[0]) == DCM_NDTYPES, "types");
 _Static_assert(sizeof(ops) / sizeof(ops[0]) == DCM_NOPS, "operators");
 
@@ -36,6 +42,14 @@ const char *dcm_dtype_str(dcm_dtype dtype)
 const char *dcm_op_str(dcm_op op)
 {
     return (unsigned)op < DCM_NOPS ? ops[op] : NULL;
+}
+
+const char *dcmi_coll_str(dcm_coll_kind kind)
+{
+    const size_t n = sizeof(colls) / sizeof(colls[0]);
+
+    return (unsigned)kind < n && colls[kind] != NULL ? colls[kind]
+                                                     : "another operation";
 }
 
 /* Returns the first character that is not a digit, NULL on overflow. */

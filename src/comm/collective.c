@@ -40,8 +40,16 @@ static bool is_valid(const dcm_coll *c)
     return src == dst || (src < dst ? dst - src : src - dst) >= bytes;
 }
 
-dcm_status dcmi_coll_run(dcm_comm *comm, dcmi_coll_kind kind,
-                         const dcm_coll *coll)
+static dcm_status call(dcm_comm *comm, const dcm_coll *coll)
+{
+    if (DCMI_LIKELY(coll->kind == DCM_COLL_ALL_REDUCE))
+        return comm->ops->all_reduce(comm->ctx, coll);
+    if (coll->kind == DCM_COLL_BARRIER)
+        return comm->ops->barrier(comm->ctx, coll);
+    return comm->ops->collective(comm->ctx, coll);
+}
+
+dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll)
 {
     dcm_status st = dcmi_comm_enter(comm);
 
@@ -49,8 +57,7 @@ dcm_status dcmi_coll_run(dcm_comm *comm, dcmi_coll_kind kind,
         return st;
     comm->operations++;
     comm->team.epoch = comm->operations;
-    st = kind == DCMI_ALL_REDUCE ? comm->ops->all_reduce(comm->ctx, coll)
-                                 : comm->ops->barrier(comm->ctx, coll);
+    st = call(comm, coll);
     if (DCMI_UNLIKELY(st == DCM_E_INVAL))
         comm->operations--; /* it has not begun */
     return st;
@@ -68,6 +75,7 @@ dcm_status dcm_all_reduce(dcm_comm *comm, const void *src, void *dst,
         .dtype = dtype,
         .op = op,
         .stream = stream,
+        .kind = DCM_COLL_ALL_REDUCE,
     };
 
     if (DCMI_UNLIKELY(comm == NULL))
@@ -75,19 +83,23 @@ dcm_status dcm_all_reduce(dcm_comm *comm, const void *src, void *dst,
     if (DCMI_UNLIKELY(!is_valid(&coll)))
         return complain("all_reduce", &coll);
     if (DCMI_UNLIKELY(dcmi_scope_is_open()))
-        return dcmi_scope_add(comm, DCMI_ALL_REDUCE, &coll);
-    return dcmi_coll_run(comm, DCMI_ALL_REDUCE, &coll);
+        return dcmi_scope_add(comm, &coll);
+    return dcmi_coll_run(comm, &coll);
 }
 
 dcm_status dcm_barrier(dcm_comm *comm, dcm_stream stream)
 {
-    const dcm_coll coll = {.size = sizeof(coll), .stream = stream};
+    const dcm_coll coll = {
+        .size = sizeof(coll),
+        .stream = stream,
+        .kind = DCM_COLL_BARRIER,
+    };
 
     if (DCMI_UNLIKELY(comm == NULL))
         return dcmi_err(DCM_E_INVAL, "barrier: no communicator");
     if (DCMI_UNLIKELY(dcmi_scope_is_open()))
-        return dcmi_scope_add(comm, DCMI_BARRIER, &coll);
-    return dcmi_coll_run(comm, DCMI_BARRIER, &coll);
+        return dcmi_scope_add(comm, &coll);
+    return dcmi_coll_run(comm, &coll);
 }
 
 dcm_status dcm_comm_explain(dcm_comm *comm, char *text, size_t bytes,
@@ -101,6 +113,7 @@ dcm_status dcm_comm_explain(dcm_comm *comm, char *text, size_t bytes,
         .count = count,
         .dtype = dtype,
         .op = op,
+        .kind = DCM_COLL_ALL_REDUCE,
     };
 
     if (comm == NULL || text == NULL || bytes == 0)

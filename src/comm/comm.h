@@ -28,20 +28,13 @@ dcm_status dcmi_comm_create(dcm_comm **comm_p, dcm_group *group,
 /* Every call's first step: not failed, not a forked child's, alive. */
 dcm_status dcmi_comm_enter(dcm_comm *comm);
 
-typedef enum dcmi_coll_kind {
-    DCMI_ALL_REDUCE,
-    DCMI_BARRIER,
-} dcmi_coll_kind;
-
 /* Run a checked call now. */
-dcm_status dcmi_coll_run(dcm_comm *comm, dcmi_coll_kind kind,
-                         const dcm_coll *coll);
+dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll);
 
 /* Whether this thread is between dcm_begin() and dcm_end(). */
 bool dcmi_scope_is_open(void);
 
 /* Collect a checked call for dcm_end(). */
-dcm_status dcmi_scope_add(dcm_comm *comm, dcmi_coll_kind kind,
-                          const dcm_coll *coll);
+dcm_status dcmi_scope_add(dcm_comm *comm, const dcm_coll *coll);
 
 #endif /* DCMI_COMM_H */

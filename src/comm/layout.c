@@ -58,7 +58,14 @@ AT(dcm_coll, count, 24);
 AT(dcm_coll, dtype, 32);
 AT(dcm_coll, op, 36);
 AT(dcm_coll, stream, 40);
-ENDS(dcm_coll, 48);
+AT(dcm_coll, kind, 48);
+AT(dcm_coll, root, 52);
+AT(dcm_coll, inner, 56);
+AT(dcm_coll, counts, 64);
+AT(dcm_coll, displs, 72);
+AT(dcm_coll, recv_counts, 80);
+AT(dcm_coll, recv_displs, 88);
+ENDS(dcm_coll, 96);
 
 AT(dcm_backend_ops, size, 4);
 AT(dcm_backend_ops, name, 8);
@@ -71,7 +78,8 @@ AT(dcm_backend_ops, explain, 56);
 AT(dcm_backend_ops, footprint, 64);
 AT(dcm_backend_ops, arena_new, 72);
 AT(dcm_backend_ops, arena_free, 80);
-ENDS(dcm_backend_ops, 88);
+AT(dcm_backend_ops, collective, 88);
+ENDS(dcm_backend_ops, 96);
 
 #endif
 

@@ -14,6 +14,7 @@
 #include "base/compiler.h"
 #include "base/env.h"
 #include "base/err.h"
+#include "base/parse.h"
 
 static const dcm_backend_ops *const builtin[] = {&dcmi_cpu_backend};
 
@@ -58,8 +59,17 @@ static void no_arena_free(void *ctx, void *arena)
     (void)arena;
 }
 
+static dcm_status no_collective(void *ctx, const dcm_coll *coll)
+{
+    (void)ctx;
+    return dcmi_err(DCM_E_UNSUP, "%s: the backend has none",
+                    dcmi_coll_str(coll->kind));
+}
+
 static void fill_stubs(dcm_backend_ops *b)
 {
+    if (b->collective == NULL)
+        b->collective = no_collective;
     if (b->explain == NULL)
         b->explain = no_explain;
     if (b->footprint == NULL)

@@ -13,7 +13,6 @@
 
 typedef struct entry {
     dcm_comm *comm;
-    dcmi_coll_kind kind;
     dcm_coll coll;
     bool is_taken;
 } entry;
@@ -37,8 +36,7 @@ bool dcmi_scope_is_open(void)
     return depth > 0;
 }
 
-dcm_status dcmi_scope_add(dcm_comm *comm, dcmi_coll_kind kind,
-                          const dcm_coll *coll)
+dcm_status dcmi_scope_add(dcm_comm *comm, const dcm_coll *coll)
 {
     size_t room;
     entry *more;
@@ -51,7 +49,7 @@ dcm_status dcmi_scope_add(dcm_comm *comm, dcmi_coll_kind kind,
         entries = more;
         n_room = room;
     }
-    entries[n_entries++] = (entry){.comm = comm, .kind = kind, .coll = *coll};
+    entries[n_entries++] = (entry){.comm = comm, .coll = *coll};
     return DCM_OK;
 }
 
@@ -61,8 +59,7 @@ static void run_lane(void *arg)
 
     for (size_t i = 0; i < l->count && l->st == DCM_OK; i++) {
         if (l->entries[i].comm == l->comm)
-            l->st =
-                dcmi_coll_run(l->comm, l->entries[i].kind, &l->entries[i].coll);
+            l->st = dcmi_coll_run(l->comm, &l->entries[i].coll);
     }
     if (l->st != DCM_OK)
         (void)snprintf(l->message, sizeof(l->message), "%s", dcm_errmsg());

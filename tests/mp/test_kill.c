@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "any_op.h"
+#include "base/parse.h"
 #include "mp.h"
 
 enum {
@@ -31,6 +33,7 @@ typedef struct world {
     int nranks;
     int victim;
     size_t count;
+    dcm_coll_kind kind;
     bool use_arena;
     char address[64];
     int64_t latency_ns[DCM_MAX_RANKS];
@@ -106,7 +109,8 @@ static void survive(dcm_comm *comm, int rank)
 
 static int loop_until_death(int rank, void *arg)
 {
-    const size_t bytes = w->count * sizeof(float);
+    const size_t all = w->count * (size_t)w->nranks;
+    const size_t bytes = all * sizeof(float);
     dcm_arena *arena = NULL;
     dcm_group *group;
     dcm_comm *comm;
@@ -124,13 +128,13 @@ static int loop_until_death(int rank, void *arg)
         dst = malloc(bytes);
         die_unless(src != NULL && dst != NULL);
     }
-    for (size_t i = 0; i < w->count; i++)
+    for (size_t i = 0; i < all; i++)
         ((float *)src)[i] = (float)(rank + 1);
     atomic_fetch_add(&w->running, 1);
-    while (dcm_all_reduce(comm, src, dst, w->count, DCM_F32, DCM_SUM, NULL) ==
-           DCM_OK)
-        die_unless(((float *)dst)[w->count - 1] ==
-                   (float)sum_of_ranks(w->nranks));
+    while (test_any_op(comm, w->kind, src, dst, w->count, DCM_F32, 0) == DCM_OK)
+        die_unless(w->kind != DCM_COLL_ALL_REDUCE ||
+                   ((float *)dst)[w->count - 1] ==
+                       (float)sum_of_ranks(w->nranks));
     w->latency_ns[rank] = now_ns() - atomic_load(&w->killed_ns);
     survive(comm, rank);
     if (!w->use_arena) {
@@ -191,9 +195,22 @@ static void report(const char *what, int64_t *ns, size_t n)
     assert_true(ns[n - 1] < DEAD_BOUND_MS * 1000000ll);
 }
 
-static void kill_rounds(int rounds, int nranks, size_t count, bool use_arena,
-                        uint64_t *seed)
+/* All that survivors of killed ranks needed, beside each case's own. */
+static int64_t every_ns[4096];
+static size_t n_every;
+
+typedef struct kill_case {
+    dcm_coll_kind kind;
+    int nranks;
+    size_t count;
+    bool use_arena;
+    int rounds; /* of 10 */
+} kill_case;
+
+static void kill_rounds(const kill_case *k, uint64_t *seed)
 {
+    const int rounds = test_is_thin() ? 1 : k->rounds;
+    const int nranks = k->nranks;
     int64_t *ns = calloc((size_t)(rounds * nranks), sizeof(*ns));
     char what[96];
     size_t n = 0;
@@ -205,8 +222,9 @@ static void kill_rounds(int rounds, int nranks, size_t count, bool use_arena,
         mp_world mp;
 
         fresh_world(nranks);
-        w->count = count;
-        w->use_arena = use_arena;
+        w->count = k->count;
+        w->kind = k->kind;
+        w->use_arena = k->use_arena;
         w->victim = (int)(test_random(seed) % (uint64_t)nranks);
         mp_spawn(&mp, nranks, loop_until_death, NULL);
         while (atomic_load(&w->running) < nranks && mp_alive(&mp))
@@ -221,32 +239,58 @@ static void kill_rounds(int rounds, int nranks, size_t count, bool use_arena,
                 ns[n++] = w->latency_ns[r];
         }
     }
-    (void)snprintf(what, sizeof(what), "killed, %d ranks, %zu floats%s", nranks,
-                   count, use_arena ? " in an arena" : "");
+    (void)snprintf(what, sizeof(what), "killed, %s, %d ranks, %zu floats%s",
+                   dcmi_coll_str(k->kind), nranks, k->count,
+                   k->use_arena ? " in an arena" : "");
     report(what, ns, n);
+    assert_true(n_every + n <= sizeof(every_ns) / sizeof(every_ns[0]));
+    memcpy(every_ns + n_every, ns, n * sizeof(*ns));
+    n_every += n;
     free(ns);
 }
 
 static void test_kill(void **state)
 {
-    static const struct {
-        int nranks;
-        size_t count;
-        bool use_arena;
-        int share; /* of 20 */
-    } plan[] = {
-        {2, 1, false, 5},     {3, 1, false, 3},
-        {2, 3000, false, 3},  {2, FLOATS_MOST, false, 3},
-        {4, 20000, false, 2}, {3, FLOATS_MOST, true, 2},
-        {2, 5000, true, 2},
+    static const kill_case cases[] = {
+        {DCM_COLL_ALL_REDUCE, 2, 1, false, 50},
+        {DCM_COLL_ALL_REDUCE, 3, 1, false, 30},
+        {DCM_COLL_ALL_REDUCE, 2, 3000, false, 30},
+        {DCM_COLL_ALL_REDUCE, 2, FLOATS_MOST, false, 30},
+        {DCM_COLL_ALL_REDUCE, 4, 20000, false, 20},
+        {DCM_COLL_ALL_REDUCE, 3, FLOATS_MOST, true, 20},
+        {DCM_COLL_ALL_REDUCE, 2, 5000, true, 20},
     };
-    const int rounds = test_is_thin() ? 1 : 10;
     uint64_t seed = test_seed();
 
     (void)state;
-    for (size_t i = 0; i < sizeof(plan) / sizeof(plan[0]); i++)
-        kill_rounds(rounds * plan[i].share, plan[i].nranks, plan[i].count,
-                    plan[i].use_arena, &seed);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        kill_rounds(&cases[i], &seed);
+    report("killed, all of all_reduce", every_ns, n_every);
+    assert_int_equal(count_sockets(), 0);
+    assert_int_equal(count_shm_files(), 0);
+}
+
+/* Every other operation, by mail, in one piece and in many. */
+static void test_kill_others(void **state)
+{
+    static const size_t counts[] = {10, 3000, FLOATS_MOST};
+    uint64_t seed = test_seed();
+
+    (void)state;
+    n_every = 0;
+    for (int kind = DCM_COLL_BARRIER; kind <= DCM_COLL_ALL_TO_ALL; kind++) {
+        for (int i = 0; i < 3; i++) {
+            const kill_case k = {
+                .kind = (dcm_coll_kind)kind,
+                .nranks = 2 + i % 2,
+                .count = counts[i],
+                .rounds = 4,
+            };
+
+            kill_rounds(&k, &seed);
+        }
+    }
+    report("killed, all of the others", every_ns, n_every);
     assert_int_equal(count_sockets(), 0);
     assert_int_equal(count_shm_files(), 0);
 }
@@ -437,9 +481,9 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kill),   cmocka_unit_test(test_slow),
-        cmocka_unit_test(test_late),   cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_kill),        cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_kill_others), cmocka_unit_test(test_late),
+        cmocka_unit_test(test_abort),       cmocka_unit_test(test_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

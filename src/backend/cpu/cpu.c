@@ -10,6 +10,7 @@
 #include "backend/cpu/ctx.h"
 #include "base/env.h"
 #include "base/err.h"
+#include "base/parse.h"
 #include "group/vote.h"
 #include "os/memfd.h"
 
@@ -202,19 +203,13 @@ static size_t one_shot_limit(const dcmi_cpu *c)
     return limit < max ? limit : max;
 }
 
-/* Bytes up to which lines that carry their flags win: measured, like the above. */
-static size_t mail_limit(const dcmi_cpu *c)
-{
-    return c->nranks == 2 && !c->is_far ? 3072 : 1024;
-}
-
 static dcmi_cpu_algo choose(const dcmi_cpu *c, const dcm_coll *coll)
 {
     const size_t bytes = coll->count * dcm_dtype_bytes(coll->dtype);
 
     if (c->forced != DCMI_ALGO_AUTO)
         return c->forced;
-    if (bytes <= mail_limit(c) && dcmi_cpu_mail_fits(c, coll))
+    if (bytes <= dcmi_cpu_mail_limit(c) && dcmi_cpu_mail_fits(c, coll))
         return DCMI_ALGO_MAIL;
     return bytes <= one_shot_limit(c) ? DCMI_ALGO_ONE_SHOT : DCMI_ALGO_TWO_SHOT;
 }
@@ -233,8 +228,8 @@ static dcm_status reduce_staged(dcmi_cpu *c, const dcm_coll *coll,
 {
     const size_t bytes = coll->count * dcm_dtype_bytes(coll->dtype);
     dcmi_header mine = {
-        .kind = DCMI_KIND_ALL_REDUCE << 16 | (uint32_t)coll->dtype << 8 |
-                (uint32_t)coll->op,
+        .kind = (uint32_t)DCM_COLL_ALL_REDUCE << 16 |
+                (uint32_t)coll->dtype << 8 | (uint32_t)coll->op,
         .count = coll->count,
     };
     bool is_served = false;
@@ -276,23 +271,34 @@ static dcm_status reduce_alone(dcmi_cpu *c, const dcm_coll *coll)
     return DCM_OK;
 }
 
-static dcm_status all_reduce(void *ctx, const dcm_coll *coll)
+dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll)
 {
-    dcmi_cpu *c = ctx;
-    dcmi_cpu_algo algo;
-    uint32_t fpenv;
     dcm_status st;
 
     if (DCMI_UNLIKELY(coll->stream != NULL))
-        return dcmi_err(DCM_E_INVAL, "all_reduce: the cpu backend has no "
-                                     "streams; pass NULL");
+        return dcmi_err(DCM_E_INVAL,
+                        "%s: the cpu backend has no "
+                        "streams; pass NULL",
+                        dcmi_coll_str(coll->kind));
     if (DCMI_UNLIKELY(c->work > PLACE_AGAIN_BYTES)) {
         st = dcmi_cpu_place(c);
         if (st != DCM_OK)
             return st;
     }
     c->epoch++;
-    c->team->op = "all_reduce";
+    c->team->op = dcmi_coll_str(coll->kind);
+    return DCM_OK;
+}
+
+static dcm_status all_reduce(void *ctx, const dcm_coll *coll)
+{
+    dcmi_cpu *c = ctx;
+    dcmi_cpu_algo algo;
+    uint32_t fpenv;
+    dcm_status st = dcmi_cpu_begin(c, coll);
+
+    if (DCMI_UNLIKELY(st != DCM_OK))
+        return st;
     c->team->phase = "reduce";
     algo = choose(c, coll);
     fpenv = dcmi_fpenv_enter();
@@ -351,7 +357,7 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
         "buffers lie in one arena, and these %s; staged by %s stores (a flag's "
         "round trip takes %u ns)%s; reduced by %s",
         algo_name(algo), coll->count * dcm_dtype_bytes(coll->dtype), c->nranks,
-        mail_limit(c), one_shot_limit(c),
+        dcmi_cpu_mail_limit(c), one_shot_limit(c),
         header.arena != 0 ? "do here" : "do not",
         c->is_far ? "non-temporal" : "ordinary", c->trip_ns,
         c->is_crowded ? "; more ranks than cores" : "", c->simd->name);
@@ -381,4 +387,5 @@ const dcm_backend_ops dcmi_cpu_backend = {
     .footprint = footprint,
     .arena_new = dcmi_cpu_arena_new,
     .arena_free = dcmi_cpu_arena_free,
+    .collective = dcmi_cpu_collective,
 };

@@ -60,17 +60,16 @@ typedef struct dcmi_line {
 
 /* What line 0 carries for messages that are not mail. */
 typedef struct dcmi_header {
-    uint32_t kind;  /* DCMI_KIND_* << 16 | dtype << 8 | op */
+    uint32_t kind;  /* kind << 16 | dtype << 8 | op */
     uint32_t arena; /* number of the arena that holds both buffers; 0: none */
     uint64_t count;
     uint64_t src_offset; /* within this rank's part of the arena */
     uint64_t dst_offset;
+    uint64_t shape; /* root, rows and block sizes, as one number */
 } dcmi_header;
 
 enum {
-    DCMI_KIND_ALL_REDUCE = 1,
-    DCMI_KIND_BARRIER = 2,
-    DCMI_KIND_PROBE = 3
+    DCMI_KIND_PROBE = 15 /* beside the kinds of dcm_coll_kind */
 };
 
 typedef struct dcmi_word {
@@ -83,12 +82,15 @@ typedef struct dcmi_region {
     dcmi_word done;    /* this rank no longer reads or writes others' memory */
     dcmi_word ready;   /* the rings have their memory */
     dcmi_word ping;    /* of the placement probe */
+    /* Bytes for each rank in this all_to_all_v, before the first count. */
+    uint64_t sending[2][DCM_MAX_RANKS];
 } dcmi_region;
 
 _Static_assert(sizeof(dcmi_line) == 64, "one cache line");
 _Static_assert(sizeof(dcmi_header) <= DCMI_LINE_DATA, "fits line 0");
 _Static_assert(offsetof(dcmi_region, reduced) == 2 * 74 * 64, "shared layout");
-_Static_assert(sizeof(dcmi_region) == 2 * 74 * 64 + 4 * 128, "shared layout");
+_Static_assert(sizeof(dcmi_region) == 2 * 74 * 64 + 4 * 128 + 2 * 64 * 8,
+               "shared layout");
 
 typedef enum dcmi_cpu_algo {
     DCMI_ALGO_AUTO,
@@ -167,6 +169,9 @@ DCMI_INLINE dcm_status dcmi_cpu_await(dcmi_cpu *c, int rank,
     return dcmi_cpu_await_slow(c, rank, word, want);
 }
 
+/* The call that a mail flag tells of. */
+dcmi_header dcmi_cpu_mail_header(uint64_t flag);
+
 /* Wait until `rank`'s line 0 of this epoch counts at least `count`. */
 dcm_status dcmi_cpu_await_staged(dcmi_cpu *c, int rank, uint32_t count,
                                  const dcmi_header *mine);
@@ -193,9 +198,18 @@ DCMI_INLINE void dcmi_cpu_post(dcmi_cpu *c, _Atomic uint64_t *word, uint64_t v)
 
 /* ---- the algorithms: one file each ---------------------------------------- */
 
+/* Bytes up to which lines that carry their flags win: measured. */
+static inline size_t dcmi_cpu_mail_limit(const dcmi_cpu *c)
+{
+    return c->nranks == 2 && !c->is_far ? 3072 : 1024;
+}
+
 bool dcmi_cpu_mail_fits(const dcmi_cpu *c, const dcm_coll *coll);
 dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll);
 dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c);
+
+/* Every other collective; exchange.c. */
+dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll);
 size_t dcmi_cpu_one_shot_max(const dcmi_cpu *c);
 dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
                              const dcmi_header *mine);
@@ -213,6 +227,12 @@ dcm_status dcmi_cpu_direct(dcmi_cpu *c, const dcm_coll *coll,
 
 /* Write the header into line 0; the caller posts the line with a count. */
 void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine);
+
+/* The next `bytes` of everyone's ring, at most a quarter; staged.c tells why. */
+size_t dcmi_cpu_ring_take(dcmi_cpu *c, size_t bytes);
+
+/* A new operation: look at the placement again when it is time. */
+dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll);
 
 /* Give the rings their memory, on every rank, once. */
 dcm_status dcmi_cpu_grow(dcmi_cpu *c);

@@ -14,18 +14,45 @@
  */
 #include <string.h>
 
-#include "backend/cpu/ctx.h"
+#include "backend/cpu/exchange.h"
 
 /* Lines from all peers that are put together on the stack. */
 enum {
     GATHER_BYTES = 32 * 1024
 };
 
-static uint64_t mail_flag(const dcmi_cpu *c, uint32_t kind, uint32_t dtype,
-                          uint32_t op, size_t count)
+/* The flag's low half: bit 31, kind 4 bits, type 4, operator 3, root 6, count. */
+enum {
+    KIND_AT = 27,
+    DTYPE_AT = 23,
+    OP_AT = 20,
+    ROOT_AT = 14,
+    COUNT_MASK = (1 << ROOT_AT) - 1,
+};
+
+_Static_assert((int)DCMI_MAIL_BYTES <= (int)COUNT_MASK,
+               "a mail's count fits its flag");
+_Static_assert(DCM_MAX_RANKS <= 64 && DCM_NOPS <= 8 && DCM_NDTYPES <= 16,
+               "roots, operators and types fit the flag");
+
+static uint64_t mail_flag(const dcmi_cpu *c, const dcm_coll *coll)
 {
-    return dcmi_cpu_word(c, DCMI_MAIL_BIT | kind << 28 | dtype << 24 |
-                                op << 21 | (uint32_t)count);
+    return dcmi_cpu_word(
+        c, DCMI_MAIL_BIT | (uint32_t)coll->kind << KIND_AT |
+               (uint32_t)coll->dtype << DTYPE_AT | (uint32_t)coll->op << OP_AT |
+               (uint32_t)coll->root << ROOT_AT | (uint32_t)coll->count);
+}
+
+dcmi_header dcmi_cpu_mail_header(uint64_t flag)
+{
+    const uint32_t f = (uint32_t)flag;
+
+    return (dcmi_header){
+        .kind = (f >> KIND_AT & 15) << 16 | (f >> DTYPE_AT & 15) << 8 |
+                (f >> OP_AT & 7),
+        .count = f & COUNT_MASK,
+        .shape = f >> ROOT_AT & 63,
+    };
 }
 
 bool dcmi_cpu_mail_fits(const dcmi_cpu *c, const dcm_coll *coll)
@@ -72,8 +99,7 @@ static dcm_status read_lines(dcmi_cpu *c, int rank, unsigned char *to,
 dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll)
 {
     const size_t bytes = coll->count * dcm_dtype_bytes(coll->dtype);
-    const uint64_t flag =
-        mail_flag(c, DCMI_KIND_ALL_REDUCE, coll->dtype, coll->op, coll->count);
+    const uint64_t flag = mail_flag(c, coll);
     DCMI_ALIGNED(DCMI_LINE) unsigned char gathered[GATHER_BYTES];
     const void *src[DCM_MAX_RANKS];
     void *dst[1] = {coll->dst};
@@ -113,7 +139,7 @@ dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll)
 
 dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c)
 {
-    const uint64_t flag = mail_flag(c, DCMI_KIND_BARRIER, 0, 0, 0);
+    const uint64_t flag = mail_flag(c, &(dcm_coll){.kind = DCM_COLL_BARRIER});
     dcm_status st = DCM_OK;
 
     dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, flag);
@@ -122,4 +148,67 @@ dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c)
             st = dcmi_cpu_await_line(c, r, dcmi_cpu_mail(c, r), flag);
     }
     return st;
+}
+
+/* Bytes [from, from + bytes) of a rank's message. */
+static dcm_status read_range(dcmi_cpu *c, int rank, unsigned char *to,
+                             size_t from, size_t bytes, uint64_t flag)
+{
+    const dcmi_line *lines = dcmi_cpu_mail(c, rank);
+    dcm_status st = dcmi_cpu_await_line(c, rank, &lines[0], flag);
+
+    while (bytes > 0 && st == DCM_OK) {
+        const dcmi_line *line = &lines[from / DCMI_LINE_DATA];
+        const size_t skip = from % DCMI_LINE_DATA;
+        const size_t here =
+            bytes < DCMI_LINE_DATA - skip ? bytes : DCMI_LINE_DATA - skip;
+
+        st = dcmi_cpu_await_line(c, rank, line, flag);
+        if (DCMI_UNLIKELY(st != DCM_OK))
+            return st;
+        memcpy(to, line->data + skip, here);
+        to += here;
+        from += here;
+        bytes -= here;
+    }
+    return st;
+}
+
+bool dcmi_cpu_mail_carries(const dcmi_cpu *c, const dcmi_exchange *x)
+{
+    const size_t lanes = x->is_shared ? 1 : (size_t)c->nranks;
+    const size_t limit = dcmi_cpu_mail_limit(c);
+
+    return !x->is_ragged && x->most <= limit && x->most * lanes <= limit &&
+           x->most * (size_t)c->nranks <= GATHER_BYTES;
+}
+
+dcm_status dcmi_cpu_mail_exchange(dcmi_cpu *c, const dcm_coll *coll,
+                                  const dcmi_exchange *x)
+{
+    const uint64_t flag = mail_flag(c, coll);
+    const size_t lane = x->is_shared ? 0 : (size_t)c->rank * x->most;
+    const size_t lanes = x->is_shared ? 1 : (size_t)c->nranks;
+    DCMI_ALIGNED(DCMI_LINE) unsigned char gathered[GATHER_BYTES];
+    const void *src[DCM_MAX_RANKS];
+    const size_t bytes = x->is_staging ? x->most * lanes : 0;
+
+    write_lines(dcmi_cpu_mail(c, c->rank), bytes > 0 ? x->out[0].at : gathered,
+                bytes, flag);
+    dcmi_bells_ring(&c->team->shared->bells, c->nranks);
+    for (int r = 0; r < c->nranks; r++) {
+        unsigned char *to =
+            x->is_reduction ? gathered + (size_t)r * x->most : x->in[r].at;
+        dcm_status st;
+
+        src[r] = r == c->rank ? x->own : to;
+        if (r == c->rank)
+            continue;
+        st = read_range(c, r, to, lane, x->in[r].bytes, flag);
+        if (DCMI_UNLIKELY(st != DCM_OK))
+            return st;
+    }
+    if (x->is_reduction)
+        dcmi_cpu_exchange_reduce(c, coll, x, src, 0, x->in[c->rank].bytes);
+    return DCM_OK;
 }

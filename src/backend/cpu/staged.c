@@ -63,7 +63,7 @@ size_t dcmi_cpu_one_shot_max(const dcmi_cpu *c)
     return c->ring_bytes / 4;
 }
 
-static size_t take_ring(dcmi_cpu *c, size_t bytes)
+size_t dcmi_cpu_ring_take(dcmi_cpu *c, size_t bytes)
 {
     const size_t need = (bytes + DCMI_SECTOR - 1) & ~(size_t)(DCMI_SECTOR - 1);
     size_t at;
@@ -166,7 +166,7 @@ dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
     uint32_t chunks;
 
     o.chunk = (c->is_crowded ? CROWDED_CHUNK : CHUNK) / o.item;
-    o.at = take_ring(c, coll->count * o.item);
+    o.at = dcmi_cpu_ring_take(c, coll->count * o.item);
     chunks = (uint32_t)((coll->count + o.chunk - 1) / o.chunk);
     for (uint32_t k = 0; k <= chunks && st == DCM_OK; k++) {
         if (k < chunks)

@@ -5,6 +5,7 @@
 
 #include "backend/cpu/ctx.h"
 #include "base/err.h"
+#include "base/parse.h"
 
 /* Who is waited for changes; the watch reads it when it is asked. */
 static dcmi_wait begin(dcmi_cpu *c, int rank)
@@ -41,11 +42,32 @@ dcm_status dcmi_cpu_await_slow(dcmi_cpu *c, int rank,
     }
 }
 
-static const char *kind_name(uint32_t kind)
+/* What a call was, from its mail flag or its header. */
+static void describe(char *text, size_t bytes, const dcmi_line *line,
+                     uint64_t flag)
 {
-    return kind == DCMI_KIND_ALL_REDUCE ? "all_reduce"
-           : kind == DCMI_KIND_BARRIER  ? "barrier"
-                                        : "another operation";
+    const char *op = NULL;
+    char more[32] = "";
+    dcmi_header h;
+
+    if ((flag & DCMI_MAIL_BIT) != 0)
+        h = dcmi_cpu_mail_header(flag);
+    else
+        memcpy(&h, line->data, sizeof(h));
+    if (h.kind >> 16 == DCM_COLL_ALL_REDUCE ||
+        h.kind >> 16 == DCM_COLL_REDUCE ||
+        h.kind >> 16 == DCM_COLL_REDUCE_SCATTER)
+        op = dcm_op_str((dcm_op)(h.kind & 0xff));
+    if (h.shape >= DCM_MAX_RANKS)
+        (void)snprintf(more, sizeof(more), ", counts or rows #%08x",
+                       (unsigned)(h.shape >> 32));
+    else if (h.shape > 0)
+        (void)snprintf(more, sizeof(more), ", root %u", (unsigned)h.shape);
+    (void)snprintf(text, bytes, "%s of %llu %s%s%s%s",
+                   dcmi_coll_str((dcm_coll_kind)(h.kind >> 16)),
+                   (unsigned long long)h.count,
+                   dcm_dtype_str((dcm_dtype)(h.kind >> 8 & 0xff)),
+                   op != NULL ? ", " : "", op != NULL ? op : "", more);
 }
 
 /* Two ranks called different things: say both, fail both. */
@@ -53,28 +75,12 @@ static DCMI_COLD dcm_status mismatch(dcmi_cpu *c, int rank,
                                      const dcmi_line *line, uint64_t flag)
 {
     const dcmi_line *own = &dcmi_cpu_mail(c, c->rank)[0];
-    const dcmi_line *lines[2] = {line, own};
     char what[2][96];
     char name[64];
 
-    for (int i = 0; i < 2; i++) {
-        const uint64_t f =
-            i == 0 ? flag
-                   : atomic_load_explicit(&own->flag, memory_order_relaxed);
-        dcmi_header h;
-
-        if ((f & DCMI_MAIL_BIT) != 0) {
-            h.kind = ((uint32_t)f >> 28 & 7) << 16 |
-                     ((uint32_t)f >> 24 & 15) << 8 | ((uint32_t)f >> 21 & 7);
-            h.count = f & 0x1fffff;
-        } else {
-            memcpy(&h, lines[i]->data, sizeof(h));
-        }
-        (void)snprintf(what[i], sizeof(what[i]), "%s of %llu %s, %s",
-                       kind_name(h.kind >> 16), (unsigned long long)h.count,
-                       dcm_dtype_str((dcm_dtype)(h.kind >> 8 & 0xff)),
-                       dcm_op_str((dcm_op)(h.kind & 0xff)));
-    }
+    describe(what[0], sizeof(what[0]), line, flag);
+    describe(what[1], sizeof(what[1]), own,
+             atomic_load_explicit(&own->flag, memory_order_relaxed));
     return dcmi_team_fail(
         c->team,
         dcmi_err(DCM_E_MISMATCH, "%s called %s; this rank %d called %s",
@@ -126,7 +132,9 @@ dcm_status dcmi_cpu_await_staged(dcmi_cpu *c, int rank, uint32_t count,
     if ((v & DCMI_MAIL_BIT) != 0)
         return mismatch(c, rank, line, v);
     memcpy(&theirs, line->data, sizeof(theirs));
-    if (DCMI_UNLIKELY(theirs.kind != mine->kind || theirs.count != mine->count))
+    if (DCMI_UNLIKELY(theirs.kind != mine->kind ||
+                      theirs.count != mine->count ||
+                      theirs.shape != mine->shape))
         return mismatch(c, rank, line, v);
     return DCM_OK;
 }

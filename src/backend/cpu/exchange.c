@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every collective but all_reduce and barrier, through staging.
+ *
+ * A rank stages one lane for all its readers, or one a reader; exchange_plan.c
+ * says which.  A lane is cut into pieces; piece k of all lanes lies in slot
+ * k % WINDOW of this message's part of the ring.  Step k of a rank:
+ *     1. stage its piece k, after every reader of piece k - WINDOW, which lay in
+ *        the same slot, has counted it in `done`; count piece k in line 0
+ *     2. take piece k - 1 of every rank that has one for this one, after it was
+ *        counted; count it in `done`
+ *
+ * Nobody waits for ever: consider the rank that is least far.  In step k it waits
+ * for `done` of k - WINDOW, which a rank counts in its step k - WINDOW + 1 < k, and
+ * for pieces k - 1, which were staged in their owners' steps k - 1.  Both lie
+ * behind everyone else.
+ *
+ * Between operations: a rank leaves while others may still read what it staged, as
+ * in a one-shot, and for the same reason that is right: the part of the ring is a
+ * quarter of it at most, so the next operation's does not overlap it, and by (a) of
+ * ctx.h it has been read when the one after that begins.  For (a) every rank posts
+ * line 0, with count 0 when it stages nothing, and waits for everyone's: so the
+ * root of a broadcast waits until all have come, but not until they have read.
+ *
+ * In place: a rank writes a part of dst in step k only where it staged or kept that
+ * very part in step k - 1 or before, so all_to_all may have src == dst.
+ */
+#include <string.h>
+
+#include "backend/cpu/exchange.h"
+#include "base/compiler.h"
+#include "base/err.h"
+
+enum {
+    PIECES_A_RING = 16,
+    WINDOW = 4,
+    /* Outputs beyond what caches keep are written past them. */
+    STREAM_MIN = 8 * 1024 * 1024,
+};
+
+typedef struct run {
+    dcmi_cpu *c;
+    const dcm_coll *coll;
+    const dcmi_exchange *x;
+    size_t lanes;
+    size_t piece;  /* bytes of a lane in a slot */
+    size_t ring;   /* where this message's slots are */
+    size_t n_out;  /* pieces that this rank stages */
+    size_t n_in;   /* and takes */
+    bool is_large; /* dst is written past the caches */
+} run;
+
+static size_t pieces(const run *u, size_t bytes)
+{
+    return (bytes + u->piece - 1) / u->piece;
+}
+
+static void count_pieces(run *u)
+{
+    const dcmi_exchange *x = u->x;
+    const int rank = u->c->rank;
+    size_t total = 0;
+
+    for (int r = 0; r < u->c->nranks; r++) {
+        const dcmi_part *out = &x->out[x->is_shared ? 0 : r];
+
+        total += x->is_reduction ? 0 : x->in[r].bytes;
+        if (r == rank)
+            continue;
+        if (x->is_staging && pieces(u, out->bytes) > u->n_out)
+            u->n_out = pieces(u, out->bytes);
+        if (pieces(u, x->in[r].bytes) > u->n_in)
+            u->n_in = pieces(u, x->in[r].bytes);
+    }
+    u->is_large = total >= STREAM_MIN;
+}
+
+/* Cut the message; all ranks take the same part of the ring. */
+static void cut(run *u)
+{
+    const size_t slot = u->c->ring_bytes / PIECES_A_RING;
+    const size_t whole = slot / u->lanes & ~(size_t)(DCMI_SECTOR - 1);
+    const size_t most = u->x->most;
+    size_t take = WINDOW * slot;
+
+    u->piece = whole;
+    if (!u->x->is_private && most <= whole) {
+        u->piece = (most + DCMI_SECTOR - 1) & ~(size_t)(DCMI_SECTOR - 1);
+        if (u->piece == 0)
+            u->piece = DCMI_SECTOR;
+        take = u->piece * u->lanes;
+    }
+    u->ring = dcmi_cpu_ring_take(u->c, take);
+    if (!u->x->is_private)
+        u->c->work += most * u->lanes;
+    count_pieces(u);
+}
+
+static unsigned char *slot_of(const run *u, int rank, size_t lane, size_t k)
+{
+    return dcmi_cpu_ring(u->c, rank) + u->ring +
+           (k % WINDOW * u->lanes + lane) * u->piece;
+}
+
+/* Piece k of `bytes`: where it begins, and its size. */
+static size_t piece_bytes(const run *u, size_t bytes, size_t k)
+{
+    const size_t first = k * u->piece;
+
+    if (first >= bytes)
+        return 0;
+    return bytes - first < u->piece ? bytes - first : u->piece;
+}
+
+static dcm_status stage_lane(const run *u, int lane, size_t k)
+{
+    dcmi_cpu *c = u->c;
+    const dcmi_part *out = &u->x->out[lane];
+    const size_t bytes = piece_bytes(u, out->bytes, k);
+    unsigned char *to = slot_of(u, c->rank, (size_t)lane, k);
+    const unsigned char *from;
+
+    for (int r = 0; r < c->nranks && k >= WINDOW && bytes > 0; r++) {
+        const bool reads =
+            u->x->is_shared ? (u->x->readers >> r & 1) != 0 : r == lane;
+        dcm_status st;
+
+        if (!reads)
+            continue;
+        st = dcmi_cpu_await(c, r, &c->region[r]->done.v,
+                            dcmi_cpu_word(c, (uint32_t)(k - WINDOW + 1)));
+        if (DCMI_UNLIKELY(st != DCM_OK))
+            return st;
+    }
+    if (bytes == 0)
+        return DCM_OK;
+    from = out->at + k * u->piece;
+    if (c->is_far)
+        c->simd->copy_stream(to, from, bytes);
+    else
+        c->simd->copy(to, from, bytes);
+    return DCM_OK;
+}
+
+static dcm_status stage(const run *u, size_t k)
+{
+    dcmi_cpu *c = u->c;
+    dcm_status st = DCM_OK;
+
+    for (size_t i = 1; i <= u->lanes && st == DCM_OK; i++) {
+        const int lane = (int)(((size_t)c->rank + i) % u->lanes);
+
+        if (u->x->is_shared || lane != c->rank)
+            st = stage_lane(u, lane, k);
+    }
+    if (st != DCM_OK)
+        return st;
+    if (c->is_far)
+        dcmi_stream_fence();
+    dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag,
+                  dcmi_cpu_word(c, (uint32_t)k + 1));
+    return DCM_OK;
+}
+
+/* Bytes [offset, offset + bytes) of what comes from `rank`, row by row. */
+static void put(const run *u, int rank, const unsigned char *from,
+                size_t offset, size_t bytes)
+{
+    const dcmi_exchange *x = u->x;
+    void (*copy)(void *, const void *, size_t) =
+        u->is_large ? u->c->simd->copy_stream : u->c->simd->copy;
+
+    if (x->row == 0) {
+        copy(x->in[rank].at + offset, from, bytes);
+        return;
+    }
+    while (bytes > 0) {
+        const size_t in_row = offset % x->row;
+        const size_t here = bytes < x->row - in_row ? bytes : x->row - in_row;
+
+        copy(x->in[rank].at + offset / x->row * x->pitch + in_row, from, here);
+        from += here;
+        offset += here;
+        bytes -= here;
+    }
+}
+
+void dcmi_cpu_exchange_reduce(const dcmi_cpu *c, const dcm_coll *coll,
+                              const dcmi_exchange *x, const void *const *src,
+                              size_t offset, size_t bytes)
+{
+    void *dst[1] = {x->in[c->rank].at + offset};
+
+    if (bytes == 0)
+        return;
+    c->simd->fn[coll->dtype][coll->op](&(dcmi_reduce_args){
+        .dst = dst,
+        .src = src,
+        .ndst = 1,
+        .nsrc = c->nranks,
+        .avg_n = c->nranks,
+        .count = bytes / dcm_dtype_bytes(coll->dtype),
+    });
+}
+
+/* Piece k of everyone's; all that have one have counted it. */
+static void take(const run *u, size_t k)
+{
+    const dcmi_cpu *c = u->c;
+    const size_t lane = u->x->is_shared ? 0 : (size_t)c->rank;
+    const void *src[DCM_MAX_RANKS];
+
+    for (int i = 0; i < c->nranks; i++) {
+        const int r = (c->rank + i) % c->nranks;
+        const size_t bytes = piece_bytes(u, u->x->in[r].bytes, k);
+
+        src[r] = slot_of(u, r, lane, k);
+        if (u->x->is_reduction && r == c->rank && bytes > 0)
+            src[r] = u->x->own + k * u->piece;
+        if (!u->x->is_reduction && r != c->rank && bytes > 0)
+            put(u, r, src[r], k * u->piece, bytes);
+    }
+    if (u->x->is_reduction)
+        dcmi_cpu_exchange_reduce(c, u->coll, u->x, src, k * u->piece,
+                                 piece_bytes(u, u->x->in[c->rank].bytes, k));
+}
+
+static dcm_status finish(const run *u, size_t k)
+{
+    dcmi_cpu *c = u->c;
+    dcm_status st;
+
+    for (int i = 1; i < c->nranks; i++) {
+        const int r = (c->rank + i) % c->nranks;
+
+        if (piece_bytes(u, u->x->in[r].bytes, k) == 0)
+            continue;
+        st = dcmi_cpu_await_staged(c, r, (uint32_t)k + 1, &u->x->header);
+        if (DCMI_UNLIKELY(st != DCM_OK))
+            return st;
+    }
+    take(u, k);
+    if (u->n_in > WINDOW)
+        dcmi_cpu_post(c, &c->region[c->rank]->done.v,
+                      dcmi_cpu_word(c, (uint32_t)k + 1));
+    return DCM_OK;
+}
+
+/* Between two ranks alone: what one sends is what the other awaits. */
+static dcm_status check_pair(const run *u, int rank)
+{
+    dcmi_cpu *c = u->c;
+    const uint64_t theirs = c->region[rank]->sending[c->epoch & 1][c->rank];
+    char name[64];
+
+    if (DCMI_LIKELY(theirs == u->x->in[rank].bytes))
+        return DCM_OK;
+    return dcmi_team_fail(
+        c->team,
+        dcmi_err(DCM_E_MISMATCH,
+                 "%s called all_to_all with %llu bytes for rank %d, which "
+                 "called it with %zu from there",
+                 dcmi_group_name_rank(c->team->group, rank, name, sizeof(name)),
+                 (unsigned long long)theirs, c->rank, u->x->in[rank].bytes),
+        rank);
+}
+
+/* Everyone is in this operation, and in no other. */
+static dcm_status meet(const run *u)
+{
+    dcmi_cpu *c = u->c;
+    dcm_status st = DCM_OK;
+
+    for (int i = 1; i < c->nranks && st == DCM_OK; i++) {
+        const int r = (c->rank + i) % c->nranks;
+
+        st = dcmi_cpu_await_staged(c, r, 0, &u->x->header);
+        if (st == DCM_OK && u->x->is_private)
+            st = check_pair(u, r);
+    }
+    return st;
+}
+
+static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
+                         const dcmi_exchange *x)
+{
+    run u = {
+        .c = c,
+        .coll = coll,
+        .x = x,
+        .lanes = x->is_shared ? 1 : (size_t)c->nranks,
+    };
+    size_t steps;
+    dcm_status st;
+
+    dcmi_cpu_write_header(c, &x->header);
+    for (int r = 0; r < c->nranks && x->is_private; r++)
+        c->region[c->rank]->sending[c->epoch & 1][r] = x->out[r].bytes;
+    if (!c->has_rings || !x->is_staging)
+        dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
+    st = dcmi_cpu_grow(c);
+    if (st != DCM_OK)
+        return st;
+    cut(&u);
+    if (x->is_staging && u.n_out == 0)
+        dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
+    steps = u.n_out > u.n_in ? u.n_out : u.n_in;
+    for (size_t k = 0; k <= steps && st == DCM_OK; k++) {
+        if (k < u.n_out)
+            st = stage(&u, k);
+        if (k == 0 && st == DCM_OK)
+            st = meet(&u);
+        if (k > 0 && k - 1 < u.n_in && st == DCM_OK)
+            st = finish(&u, k - 1);
+    }
+    if (u.is_large)
+        dcmi_stream_fence();
+    return st;
+}
+
+/* This rank's own part, when it does not lie there already. */
+static void keep_own(dcmi_cpu *c, const dcm_coll *coll, const dcmi_exchange *x)
+{
+    run u = {.c = c, .x = x};
+    const dcmi_part *in = &x->in[c->rank];
+    const void *src[1] = {x->own};
+
+    if (in->bytes == 0 || x->own == NULL)
+        return;
+    if (!x->is_reduction && (x->row != 0 || in->at != x->own))
+        put(&u, c->rank, x->own, 0, in->bytes);
+    if (x->is_reduction && c->nranks == 1)
+        dcmi_cpu_exchange_reduce(c, coll, x, src, 0, in->bytes);
+}
+
+dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll)
+{
+    dcmi_cpu *c = ctx;
+    dcm_status st = dcmi_cpu_begin(c, coll);
+    dcmi_exchange x;
+    uint32_t fpenv;
+
+    if (DCMI_UNLIKELY(st != DCM_OK))
+        return st;
+    c->team->phase = "exchange";
+    dcmi_cpu_exchange_plan(c, coll, &x);
+    fpenv = dcmi_fpenv_enter();
+    if (c->nranks > 1)
+        st = dcmi_cpu_mail_carries(c, &x) ? dcmi_cpu_mail_exchange(c, coll, &x)
+                                          : staged(c, coll, &x);
+    if (st == DCM_OK)
+        keep_own(c, coll, &x);
+    dcmi_fpenv_leave(fpenv);
+    return st;
+}

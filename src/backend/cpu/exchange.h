@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One description for every collective but all_reduce and barrier: what this rank
+ * stages for whom, and what it takes from whom.  exchange_plan.c makes it from a
+ * call; mail.c and exchange.c carry it out.
+ */
+#ifndef DCMI_CPU_EXCHANGE_H
+#define DCMI_CPU_EXCHANGE_H
+
+#include "backend/cpu/ctx.h"
+
+typedef struct dcmi_part {
+    unsigned char *at; /* of `out`: only read */
+    size_t bytes;
+} dcmi_part;
+
+typedef struct dcmi_exchange {
+    dcmi_header header; /* the same on all ranks */
+    bool is_shared;  /* all readers read one lane, out[0]; else lane r is r's */
+    bool is_staging; /* this rank stages */
+    bool is_reduction; /* what is read is reduced into in[rank] */
+    bool is_ragged;    /* blocks differ, or lie in rows: no mail */
+    bool is_private;   /* only a pair knows what passes between it */
+    size_t most;       /* bytes of the largest lane; unused when private */
+    size_t row;        /* in[]: bytes of a row */
+    size_t pitch;      /* in[]: from row to row */
+    uint64_t readers;  /* a bit a rank that reads what this one stages */
+    const unsigned char *own; /* this rank's part that it keeps; NULL: none */
+    dcmi_part out[DCM_MAX_RANKS];
+    dcmi_part in[DCM_MAX_RANKS]; /* bytes 0: nothing comes from there */
+} dcmi_exchange;
+
+void dcmi_cpu_exchange_plan(const dcmi_cpu *c, const dcm_coll *coll,
+                            dcmi_exchange *x);
+
+/* Reduce `bytes` at `offset` of the result, src[r] being there already. */
+void dcmi_cpu_exchange_reduce(const dcmi_cpu *c, const dcm_coll *coll,
+                              const dcmi_exchange *x, const void *const *src,
+                              size_t offset, size_t bytes);
+
+/* mail.c: whether lines carry it (alike on all ranks), and doing so. */
+bool dcmi_cpu_mail_carries(const dcmi_cpu *c, const dcmi_exchange *x);
+dcm_status dcmi_cpu_mail_exchange(dcmi_cpu *c, const dcm_coll *coll,
+                                  const dcmi_exchange *x);
+
+#endif /* DCMI_CPU_EXCHANGE_H */
