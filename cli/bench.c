@@ -109,6 +109,10 @@ static bool read_redops(dcmi_bench_opts *o, const char *list)
     return o->nredops > 0;
 }
 
+#define OPERATIONS                                                             \
+    "all_reduce, all_gather, all_to_all, barrier, broadcast, gather, reduce, " \
+    "reduce_scatter, scatter"
+
 static bool read_op(dcmi_bench_opts *o, int operands, char **argv)
 {
     const char *names[DCMI_BENCH_COUNT];
@@ -126,13 +130,12 @@ static bool read_op(dcmi_bench_opts *o, int operands, char **argv)
         return false;
     }
     if (operands == 0) {
-        cli_error("which operation? all_reduce or barrier");
+        cli_error("which operation? " OPERATIONS);
         return false;
     }
     hint = cli_suggest(argv[1], names, DCMI_BENCH_COUNT);
-    cli_error("cannot measure %s%s%s; there are all_reduce and barrier",
-              argv[1], hint != NULL ? "; did you mean " : "",
-              hint != NULL ? hint : "");
+    cli_error("cannot measure %s%s%s; there are " OPERATIONS, argv[1],
+              hint != NULL ? "; did you mean " : "", hint != NULL ? hint : "");
     return false;
 }
 
@@ -150,6 +153,10 @@ static bool settle(bench_conf *c, const words *w)
     }
     if (o->use_arena && o->op == DCMI_BENCH_BARRIER) {
         cli_error("a barrier has no buffers for --arena");
+        return false;
+    }
+    if (o->is_in_place && o->op != DCMI_BENCH_ALL_REDUCE) {
+        cli_error("--in-place is for all_reduce");
         return false;
     }
     if (o->op != DCMI_BENCH_BARRIER &&
@@ -217,10 +224,12 @@ static const cli_opt options[] = {
      "what still counts as the same (default 20)"},
 };
 static const cli_spec spec = {
-    .usage = "bench all_reduce|barrier [options]",
+    .usage = "bench OPERATION [options]",
     .about = "Measure an operation over a range of sizes. Every size is "
              "verified on every rank\nbefore and after it is timed; any "
-             "wrong element makes the exit status 1.",
+             "wrong element makes the exit status 1. Operations: "
+             "all_reduce, all_gather,\nall_to_all, barrier, broadcast, "
+             "gather, reduce, reduce_scatter, scatter.",
     .opts = options,
     .nopts = DCMI_ARRAY_LEN(options),
     .tail = "Under a launcher (devcomm run, torchrun, mpirun, srun) this "

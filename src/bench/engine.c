@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "bench/measure.h"
+#include "bench/ops.h"
 #include "bench/pin.h"
 
 enum {
@@ -27,9 +28,25 @@ const char *dcmi_bench_op_str(dcmi_bench_op op)
 
 double dcmi_bench_bus_factor(dcmi_bench_op op, int nranks)
 {
-    return op == DCMI_BENCH_ALL_REDUCE
-               ? 2.0 * (double)(nranks - 1) / (double)nranks
-               : 0.0;
+    const double moved = (double)(nranks - 1) / (double)nranks;
+
+    switch (op) {
+    case DCMI_BENCH_ALL_REDUCE:
+        return 2.0 * moved;
+    case DCMI_BENCH_BROADCAST:
+    case DCMI_BENCH_REDUCE:
+        return 1.0;
+    case DCMI_BENCH_ALL_GATHER:
+    case DCMI_BENCH_ALL_TO_ALL:
+    case DCMI_BENCH_GATHER:
+    case DCMI_BENCH_REDUCE_SCATTER:
+    case DCMI_BENCH_SCATTER:
+        return moved;
+    case DCMI_BENCH_BARRIER:
+    case DCMI_BENCH_COUNT:
+    default:
+        return 0.0;
+    }
 }
 
 size_t dcmi_bench_next_count(const dcmi_bench_opts *opts, size_t elem_bytes,
@@ -152,7 +169,7 @@ static void close_comm(dcmi_bench *b)
 static void row_key(const dcmi_bench *b, dcmi_row *row, dcm_dtype dtype,
                     dcm_op redop, size_t count)
 {
-    const bool is_typed = b->opts->op != DCMI_BENCH_BARRIER;
+    const bool is_typed = dcmi_bench_is_typed(b->opts->op);
 
     memset(row, 0, sizeof(*row));
     (void)snprintf(row->op, sizeof(row->op), "%s",
@@ -160,7 +177,8 @@ static void row_key(const dcmi_bench *b, dcmi_row *row, dcm_dtype dtype,
     (void)snprintf(row->dtype, sizeof(row->dtype), "%s",
                    is_typed ? dcm_dtype_str(dtype) : "none");
     (void)snprintf(row->redop, sizeof(row->redop), "%s",
-                   is_typed ? dcm_op_str(redop) : "none");
+                   dcmi_bench_reduces(b->opts->op) ? dcm_op_str(redop)
+                                                   : "none");
     (void)snprintf(row->memory, sizeof(row->memory), "%s",
                    b->arena != NULL ? "arena" : "private");
     row->count = count;
@@ -225,12 +243,19 @@ static dcm_status sweep_sizes(sweep *s, dcm_dtype dtype, dcm_op redop)
     const size_t elem = dcm_dtype_bytes(dtype);
     dcm_status st = DCM_OK;
     size_t count = 0;
+    size_t last = 0;
 
     while (st == DCM_OK && !s->is_stopped) {
+        size_t whole;
+
         count = dcmi_bench_next_count(s->b->opts, elem, count);
         if (count == 0)
             break;
-        st = one_row(s, dtype, redop, count);
+        /* Small sizes may give the same blocks. */
+        whole = dcmi_bench_whole(s->b->opts->op, s->b->nranks, count);
+        if (whole != last)
+            st = one_row(s, dtype, redop, whole);
+        last = whole;
     }
     return st;
 }
@@ -243,7 +268,9 @@ static dcm_status sweep_all(sweep *s)
     if (o->op == DCMI_BENCH_BARRIER)
         return one_row(s, DCM_F32, DCM_SUM, 0);
     for (int t = 0; t < o->ndtypes; t++) {
-        for (int r = 0; r < o->nredops && st == DCM_OK; r++)
+        const int nredops = dcmi_bench_reduces(o->op) ? o->nredops : 1;
+
+        for (int r = 0; r < nredops && st == DCM_OK; r++)
             st = sweep_sizes(s, o->dtypes[t], o->redops[r]);
     }
     return st;

@@ -28,7 +28,14 @@
 /* X(id, name) */
 #define DCMI_BENCH_MAP(X)                                                      \
     X(ALL_REDUCE, "all_reduce")                                                \
-    X(BARRIER, "barrier")
+    X(BARRIER, "barrier")                                                      \
+    X(ALL_GATHER, "all_gather")                                                \
+    X(ALL_TO_ALL, "all_to_all")                                                \
+    X(BROADCAST, "broadcast")                                                  \
+    X(GATHER, "gather")                                                        \
+    X(REDUCE, "reduce")                                                        \
+    X(REDUCE_SCATTER, "reduce_scatter")                                        \
+    X(SCATTER, "scatter")
 
 typedef enum dcmi_bench_op {
 #define DCMI_X(id, name) DCMI_BENCH_##id,

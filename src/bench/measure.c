@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "bench/num.h"
+#include "bench/ops.h"
 #include "os/clock.h"
 
 enum {
@@ -32,12 +33,7 @@ typedef struct call {
 
 static dcm_status run_op(const call *c)
 {
-    const dcmi_bench *b = c->b;
-
-    if (b->opts->op == DCMI_BENCH_BARRIER)
-        return dcm_barrier(b->comm, NULL);
-    return dcm_all_reduce(b->comm, b->src, b->dst, c->row->count, c->dtype,
-                          c->redop, NULL);
+    return dcmi_bench_call(c->b, c->row->count, c->dtype, c->redop);
 }
 
 /* `n` operations; *ns_p: how long all took. */
@@ -65,14 +61,20 @@ static dcm_status new_data(const call *c, dcmi_data **data_p)
     return dcmi_data_new(data_p, &spec);
 }
 
+static size_t dst_bytes(const call *c)
+{
+    return dcmi_bench_dst_count(c->b, c->row->count) *
+           dcm_dtype_bytes(c->dtype);
+}
+
 /* Input of this rank, and an output that holds nothing right. */
 static void put_data(const call *c, const dcmi_data *data)
 {
     const dcmi_bench *b = c->b;
 
     memset((char *)b->dst - DCMI_BENCH_GUARD, POISON,
-           c->row->bytes + 2 * (size_t)DCMI_BENCH_GUARD);
-    dcmi_data_fill(data, b->rank, b->src, c->row->count);
+           dst_bytes(c) + 2 * (size_t)DCMI_BENCH_GUARD);
+    dcmi_bench_fill(b, data, c->row->count, c->dtype);
 }
 
 static uint64_t broken_guards(const call *c)
@@ -80,7 +82,7 @@ static uint64_t broken_guards(const call *c)
     const unsigned char *before =
         (const unsigned char *)c->b->dst - DCMI_BENCH_GUARD;
     const unsigned char *behind =
-        (const unsigned char *)c->b->dst + c->row->bytes;
+        (const unsigned char *)c->b->dst + dst_bytes(c);
     uint64_t broken = 0;
 
     for (int i = 0; i < DCMI_BENCH_GUARD; i++)
@@ -92,10 +94,10 @@ static uint64_t broken_guards(const call *c)
 static uint64_t count_wrong(const call *c, const dcmi_data *data)
 {
     const dcmi_bench *b = c->b;
-    uint64_t wrong = dcmi_data_wrong(data, b->dst, c->row->count);
+    uint64_t wrong = dcmi_bench_wrong(b, data, c->row->count, c->dtype);
 
     if (b->src != b->dst)
-        wrong += dcmi_data_changed(data, b->rank, b->src, c->row->count);
+        wrong += dcmi_bench_changed(b, data, c->row->count, c->dtype);
     return wrong + broken_guards(c);
 }
 
@@ -277,7 +279,7 @@ static dcm_status probe(dcmi_bench *b, double *ns_p)
 
 static dcm_status time_it(const call *c)
 {
-    const bool is_typed = c->b->opts->op != DCMI_BENCH_BARRIER;
+    const bool is_typed = dcmi_bench_is_typed(c->b->opts->op);
     const bool is_known = is_typed && c->b->src != c->b->dst;
     dcmi_data *data = NULL;
     uint64_t wrong = 0;
@@ -316,7 +318,7 @@ static void name_path(const call *c)
     dcm_comm_info_get(c->b->comm, &info);
     (void)snprintf(c->row->backend, sizeof(c->row->backend), "%s",
                    info.backend != NULL ? info.backend : "none");
-    if (c->b->opts->op != DCMI_BENCH_BARRIER &&
+    if (c->b->opts->op == DCMI_BENCH_ALL_REDUCE &&
         dcm_comm_explain(c->b->comm, text, sizeof(text), c->b->src, c->b->dst,
                          c->row->count, c->dtype, c->redop) != DCM_OK)
         (void)snprintf(text, sizeof(text), "-");

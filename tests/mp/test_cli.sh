@@ -141,8 +141,9 @@ test_usage()
     says err 'f64 f32'
     run 2 "$devcomm" bench all_reduce -o mean
     run 2 "$devcomm" bench all_reduce -b 2k -e 1k
-    run 2 "$devcomm" bench reduce_scatter
-    says err 'all_reduce and barrier'
+    run 2 "$devcomm" bench reduce_scater
+    says err 'did you mean reduce_scatter'
+    run 2 "$devcomm" bench all_gather --in-place
     run 2 "$devcomm" bench
     run 2 "$devcomm" bench all_reduce --compare no-such-file
     run 2 "$devcomm" run -n 2
@@ -487,6 +488,11 @@ test_bench()
     is "$(wrong)" 0 "every type and operator"
     run 0 "$devcomm" bench barrier -n 3 --iters 3
     is "$(rows)" 1 barrier
+    for mode in all_gather all_to_all broadcast gather reduce reduce_scatter scatter; do
+        run 0 "$devcomm" bench $mode -n 3 -b 64 -e 512k -f 16 -d f32,u8 --iters 3 --random
+        is "$(rows)" 8 "rows, $mode"
+        is "$(wrong)" 0 "wrong, $mode"
+    done
     run 0 "$devcomm" bench all_reduce -n 1 -e 64 --iters 2
     # A rank of another job.
     run 0 "$devcomm" run -n 2 -- "$devcomm" bench all_reduce -e 64 --iters 2
@@ -606,7 +612,7 @@ test_completion()
         complete_words devcomm run --ti; echo "5 ${COMPREPLY[*]}"
         ' "$completion"
     is "$(tr '\n' '|' <out)" \
-        "1 bench|2 all_reduce|3 --json|4 f32,bf16|5 --timeout|" completion
+        "1 bench|2 all_reduce all_gather all_to_all|3 --json|4 f32,bf16|5 --timeout|" completion
 }
 
 test_usage

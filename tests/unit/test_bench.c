@@ -98,6 +98,8 @@ static void test_sizes(void **state)
 
     assert_true(is_near(dcmi_bench_bus_factor(DCMI_BENCH_ALL_REDUCE, 4), 1.5));
     assert_true(is_near(dcmi_bench_bus_factor(DCMI_BENCH_ALL_REDUCE, 2), 1.0));
+    assert_true(is_near(dcmi_bench_bus_factor(DCMI_BENCH_ALL_GATHER, 4), 0.75));
+    assert_true(is_near(dcmi_bench_bus_factor(DCMI_BENCH_BROADCAST, 4), 1.0));
 }
 
 static void put_siblings(const char *root, int cpu, const char *list)
@@ -283,13 +285,42 @@ static void test_run_barrier(void **state)
     assert_string_equal(runs[0].rows[0].dtype, "none");
 }
 
+static void test_run_others(void **state)
+{
+    dcmi_bench_opts o = {
+        .min_bytes = 4,
+        .max_bytes = 4096,
+        .factor = 4,
+        .dtypes = {DCM_F32},
+        .ndtypes = 1,
+        .redops = {DCM_SUM},
+        .nredops = 1,
+        .iters = 2,
+        .no_pin = true,
+    };
+
+    (void)state;
+    for (int op = DCMI_BENCH_ALL_GATHER; op < DCMI_BENCH_COUNT; op++) {
+        o.op = (dcmi_bench_op)op;
+        run_all(&o, 3, 0);
+        assert_true(runs[0].nrows >= 5);
+        for (size_t i = 0; i < runs[0].nrows; i++) {
+            const dcmi_row *row = &runs[0].rows[i];
+
+            assert_int_equal(row->status, DCM_OK);
+            assert_true(row->wrong == 0 && row->us.p50 > 0.0);
+            assert_string_equal(row->op, dcmi_bench_op_str(o.op));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stats),       cmocka_unit_test(test_hist),
         cmocka_unit_test(test_sizes),       cmocka_unit_test(test_pin),
         cmocka_unit_test(test_run),         cmocka_unit_test(test_run_stops),
-        cmocka_unit_test(test_run_barrier),
+        cmocka_unit_test(test_run_barrier), cmocka_unit_test(test_run_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
