@@ -60,6 +60,8 @@ dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll)
     st = call(comm, coll);
     if (DCMI_UNLIKELY(st == DCM_E_INVAL))
         comm->operations--; /* it has not begun */
+    if (DCMI_UNLIKELY(comm->check != NULL) && st == DCM_OK)
+        st = dcmi_check_after(comm);
     return st;
 }
 

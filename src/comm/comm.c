@@ -28,6 +28,7 @@ void dcm_comm_free(dcm_comm *comm)
     if (comm->ctx != NULL)
         comm->ops->close(comm->ctx);
     dcmi_segment_free(comm->segment);
+    dcmi_check_free(comm->check);
     if (comm->owns_group)
         dcm_group_free(comm->group);
     free(comm);

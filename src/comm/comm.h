@@ -10,6 +10,8 @@
 #include "group/team.h"
 #include "memory/segment.h"
 
+typedef struct dcmi_check dcmi_check;
+
 struct dcm_comm {
     const dcm_backend_ops *ops;
     void *ctx; /* the backend's */
@@ -19,6 +21,7 @@ struct dcm_comm {
     dcmi_segment *segment; /* the team's memory */
     uint64_t operations;
     uint32_t timeout_ms;
+    dcmi_check *check; /* NULL: not asked for */
 };
 
 /* Make a communicator of `group`; on failure the group stays the caller's. */
@@ -27,6 +30,11 @@ dcm_status dcmi_comm_create(dcm_comm **comm_p, dcm_group *group,
 
 /* Every call's first step: not failed, not a forked child's, alive. */
 dcm_status dcmi_comm_enter(dcm_comm *comm);
+
+/* check.c: the known sum behind every `every`-th operation. */
+dcm_status dcmi_check_new(dcmi_check **check_p, uint32_t every);
+void dcmi_check_free(dcmi_check *check);
+dcm_status dcmi_check_after(dcm_comm *comm);
 
 /* Run a checked call now. */
 dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll);

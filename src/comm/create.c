@@ -45,11 +45,13 @@ typedef struct wish {
     const char *backend; /* NULL: any */
     const char *algo;
     uint32_t timeout_ms;
+    uint32_t check_every;
 } wish;
 
 static dcm_status read_wish(wish *w, const dcm_comm_opts *opts)
 {
     dcm_comm_opts o;
+    bool ok = true;
     dcm_status st;
 
     st = dcmi_opts_copy(&o, sizeof(o), opts, "dcm_comm_opts");
@@ -61,7 +63,9 @@ static dcm_status read_wish(wish *w, const dcm_comm_opts *opts)
     w->backend = o.backend != NULL ? o.backend : dcmi_env_str(DCMI_ENV_BACKEND);
     w->algo = o.algo != NULL ? o.algo : dcmi_env_str(DCMI_ENV_ALGO);
     w->timeout_ms = o.timeout_ms;
-    return DCM_OK;
+    w->check_every =
+        (uint32_t)dcmi_env_u64(DCMI_ENV_CHECK_EVERY, 0, UINT32_MAX, &ok);
+    return ok ? DCM_OK : DCM_E_INVAL;
 }
 
 static uint64_t hash_text(uint64_t seed, const char *text)
@@ -97,6 +101,8 @@ static void fill_record(record *rec, dcm_group *group, const wish *w,
     rec->version = DCM_VERSION;
     if (st == DCM_OK) {
         rec->options = hash_text(hash_text(3, w->backend), w->algo);
+        rec->options =
+            dcmi_hash(rec->options, &w->check_every, sizeof(w->check_every));
         st = probe_all(rec, group, w);
     }
     rec->status = st;
@@ -157,8 +163,8 @@ static dcm_status choose(const dcm_backend_ops **ops_p, const record *all,
                             (int)sizeof(all[r].message), all[r].message);
         if (all[r].options != all[0].options)
             return dcmi_err(DCM_E_MISMATCH,
-                            "rank %d asks for another backend "
-                            "or algorithm than rank 0",
+                            "rank %d asks for another backend, algorithm "
+                            "or DEVCOMM_CHECK_EVERY than rank 0",
                             r);
     }
     for (size_t i = 0; i < all[0].n_backends; i++) {
@@ -216,6 +222,7 @@ static dcm_status set_up_team(dcm_comm *comm, const wish *w)
     return dcmi_group_vote(comm->group, st, w->timeout_ms);
 }
 
+/* The backend, and with it the known sums that it is tested by. */
 static dcm_status set_up_backend(dcm_comm *comm, const wish *w)
 {
     const dcm_backend_env env = {
@@ -230,6 +237,8 @@ static dcm_status set_up_backend(dcm_comm *comm, const wish *w)
     dcm_status st;
 
     st = comm->ops->open(&comm->ctx, &env);
+    if (st == DCM_OK && w->check_every != 0)
+        st = dcmi_check_new(&comm->check, w->check_every);
     return dcmi_group_vote(comm->group, st, w->timeout_ms);
 }
 

@@ -291,7 +291,8 @@ static void test_options(void **state)
     create_all(&c, 3, DCM_OK, "");
     c.opts[1].backend = "cpu";
     create_all(&c, 2, DCM_E_MISMATCH,
-               "rank 1 asks for another backend or algorithm than rank 0");
+               "rank 1 asks for another backend, algorithm or "
+               "DEVCOMM_CHECK_EVERY than rank 0");
     create_all(&c, 3, DCM_E_MISMATCH, "rank 1 asks for another backend");
     c = plain();
     c.opts[2].algo = "two_shot";
