@@ -18,8 +18,6 @@ enum {
     STAGING_KIB = 4096,
     STAGING_MIN_KIB = 1024,
     STAGING_MAX_KIB = 1024 * 1024,
-    /* Two ranks stage this before the placement is looked at again: some ms. */
-    PLACE_AGAIN_BYTES = 32 * 1024 * 1024,
     SCORE = 10, /* accelerators score higher */
 };
 
@@ -271,23 +269,13 @@ static dcm_status reduce_alone(dcmi_cpu *c, const dcm_coll *coll)
     return DCM_OK;
 }
 
-dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll)
+dcm_status dcmi_cpu_begin_slow(dcmi_cpu *c, const dcm_coll *coll)
 {
-    dcm_status st;
-
-    if (DCMI_UNLIKELY(coll->stream != NULL))
+    if (coll->stream != NULL)
         return dcmi_err(DCM_E_INVAL,
-                        "%s: the cpu backend has no "
-                        "streams; pass NULL",
+                        "%s: the cpu backend has no streams; pass NULL",
                         dcmi_coll_str(coll->kind));
-    if (DCMI_UNLIKELY(c->work > PLACE_AGAIN_BYTES)) {
-        st = dcmi_cpu_place(c);
-        if (st != DCM_OK)
-            return st;
-    }
-    c->epoch++;
-    c->team->op = dcmi_coll_str(coll->kind);
-    return DCM_OK;
+    return dcmi_cpu_place(c);
 }
 
 static dcm_status all_reduce(void *ctx, const dcm_coll *coll)
@@ -295,11 +283,10 @@ static dcm_status all_reduce(void *ctx, const dcm_coll *coll)
     dcmi_cpu *c = ctx;
     dcmi_cpu_algo algo;
     uint32_t fpenv;
-    dcm_status st = dcmi_cpu_begin(c, coll);
+    dcm_status st = dcmi_cpu_begin(c, coll, "all_reduce", "reduce");
 
     if (DCMI_UNLIKELY(st != DCM_OK))
         return st;
-    c->team->phase = "reduce";
     algo = choose(c, coll);
     fpenv = dcmi_fpenv_enter();
     if (c->nranks == 1)
@@ -316,14 +303,9 @@ static dcm_status all_reduce(void *ctx, const dcm_coll *coll)
 static dcm_status barrier(void *ctx, const dcm_coll *coll)
 {
     dcmi_cpu *c = ctx;
+    const dcm_status st = dcmi_cpu_begin(c, coll, "barrier", "wait");
 
-    if (DCMI_UNLIKELY(coll->stream != NULL))
-        return dcmi_err(DCM_E_INVAL, "barrier: the cpu backend has no streams; "
-                                     "pass NULL");
-    c->epoch++;
-    c->team->op = "barrier";
-    c->team->phase = "wait";
-    return dcmi_cpu_mail_barrier(c);
+    return DCMI_LIKELY(st == DCM_OK) ? dcmi_cpu_mail_barrier(c) : st;
 }
 
 static const char *algo_name(dcmi_cpu_algo algo)

@@ -46,6 +46,8 @@ enum {
     DCMI_LINE_DATA = 56,  /* payload bytes of a mail line */
     DCMI_MAIL_LINES = 74, /* a half; 4144 bytes */
     DCMI_MAIL_BYTES = DCMI_MAIL_LINES * DCMI_LINE_DATA,
+    /* Two ranks stage this before the placement is looked at again: some ms. */
+    DCMI_PLACE_AGAIN = 32 * 1024 * 1024,
 };
 
 /* A cache line that carries its own flag. */
@@ -176,17 +178,23 @@ dcmi_header dcmi_cpu_mail_header(uint64_t flag);
 dcm_status dcmi_cpu_await_staged(dcmi_cpu *c, int rank, uint32_t count,
                                  const dcmi_header *mine);
 
-/* Wait until `line` of `rank` carries exactly `flag`. */
+/*
+ * Wait until `line` of `rank` carries exactly `flag`.  The message goes on to the
+ * line `last`: those between are asked for in the same turns, so that they travel
+ * together.
+ */
 dcm_status dcmi_cpu_await_line_slow(dcmi_cpu *c, int rank,
-                                    const dcmi_line *line, uint64_t flag);
+                                    const dcmi_line *line,
+                                    const dcmi_line *last, uint64_t flag);
 
 DCMI_INLINE dcm_status dcmi_cpu_await_line(dcmi_cpu *c, int rank,
-                                           const dcmi_line *line, uint64_t flag)
+                                           const dcmi_line *line,
+                                           const dcmi_line *last, uint64_t flag)
 {
     if (DCMI_LIKELY(atomic_load_explicit(&line->flag, memory_order_acquire) ==
                     flag))
         return DCM_OK;
-    return dcmi_cpu_await_line_slow(c, rank, line, flag);
+    return dcmi_cpu_await_line_slow(c, rank, line, last, flag);
 }
 
 /* Set a word and wake whoever parks. */
@@ -231,8 +239,23 @@ void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine);
 /* The next `bytes` of everyone's ring, at most a quarter; staged.c tells why. */
 size_t dcmi_cpu_ring_take(dcmi_cpu *c, size_t bytes);
 
-/* A new operation: look at the placement again when it is time. */
-dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll);
+/* What all_reduce, barrier and the others begin with. */
+dcm_status dcmi_cpu_begin_slow(dcmi_cpu *c, const dcm_coll *coll);
+
+DCMI_INLINE dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll,
+                                      const char *op, const char *phase)
+{
+    if (DCMI_UNLIKELY(coll->stream != NULL || c->work > DCMI_PLACE_AGAIN)) {
+        const dcm_status st = dcmi_cpu_begin_slow(c, coll);
+
+        if (st != DCM_OK)
+            return st;
+    }
+    c->epoch++;
+    c->team->op = op;
+    c->team->phase = phase;
+    return DCM_OK;
+}
 
 /* Give the rings their memory, on every rank, once. */
 dcm_status dcmi_cpu_grow(dcmi_cpu *c);

@@ -30,6 +30,7 @@
 #include "backend/cpu/exchange.h"
 #include "base/compiler.h"
 #include "base/err.h"
+#include "base/parse.h"
 
 enum {
     PIECES_A_RING = 16,
@@ -336,13 +337,13 @@ static void keep_own(dcmi_cpu *c, const dcm_coll *coll, const dcmi_exchange *x)
 dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll)
 {
     dcmi_cpu *c = ctx;
-    dcm_status st = dcmi_cpu_begin(c, coll);
+    dcm_status st =
+        dcmi_cpu_begin(c, coll, dcmi_coll_str(coll->kind), "exchange");
     dcmi_exchange x;
     uint32_t fpenv;
 
     if (DCMI_UNLIKELY(st != DCM_OK))
         return st;
-    c->team->phase = "exchange";
     dcmi_cpu_exchange_plan(c, coll, &x);
     fpenv = dcmi_fpenv_enter();
     if (c->nranks > 1)

@@ -80,17 +80,18 @@ static dcm_status read_lines(dcmi_cpu *c, int rank, unsigned char *to,
                              size_t bytes, uint64_t flag)
 {
     const dcmi_line *line = dcmi_cpu_mail(c, rank);
+    const dcmi_line *last = line + (bytes - 1) / DCMI_LINE_DATA;
     dcm_status st;
 
-    for (; bytes > DCMI_LINE_DATA; line++) {
-        st = dcmi_cpu_await_line(c, rank, line, flag);
+    for (; line < last; line++) {
+        st = dcmi_cpu_await_line(c, rank, line, last, flag);
         if (DCMI_UNLIKELY(st != DCM_OK))
             return st;
         memcpy(to, line->data, DCMI_LINE_DATA);
         to += DCMI_LINE_DATA;
         bytes -= DCMI_LINE_DATA;
     }
-    st = dcmi_cpu_await_line(c, rank, line, flag);
+    st = dcmi_cpu_await_line(c, rank, line, last, flag);
     if (DCMI_LIKELY(st == DCM_OK))
         memcpy(to, line->data, bytes);
     return st;
@@ -116,7 +117,7 @@ dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll)
         if (bytes <= DCMI_LINE_DATA) {
             const dcmi_line *line = dcmi_cpu_mail(c, r);
 
-            st = dcmi_cpu_await_line(c, r, line, flag);
+            st = dcmi_cpu_await_line(c, r, line, line, flag);
             src[r] = line->data;
         } else {
             st = read_lines(c, r, gathered + at, bytes, flag);
@@ -145,7 +146,8 @@ dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c)
     dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, flag);
     for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
         if (r != c->rank)
-            st = dcmi_cpu_await_line(c, r, dcmi_cpu_mail(c, r), flag);
+            st = dcmi_cpu_await_line(c, r, dcmi_cpu_mail(c, r),
+                                     dcmi_cpu_mail(c, r), flag);
     }
     return st;
 }
@@ -155,7 +157,9 @@ static dcm_status read_range(dcmi_cpu *c, int rank, unsigned char *to,
                              size_t from, size_t bytes, uint64_t flag)
 {
     const dcmi_line *lines = dcmi_cpu_mail(c, rank);
-    dcm_status st = dcmi_cpu_await_line(c, rank, &lines[0], flag);
+    const dcmi_line *last =
+        bytes > 0 ? &lines[(from + bytes - 1) / DCMI_LINE_DATA] : lines;
+    dcm_status st = dcmi_cpu_await_line(c, rank, &lines[0], last, flag);
 
     while (bytes > 0 && st == DCM_OK) {
         const dcmi_line *line = &lines[from / DCMI_LINE_DATA];
@@ -163,7 +167,7 @@ static dcm_status read_range(dcmi_cpu *c, int rank, unsigned char *to,
         const size_t here =
             bytes < DCMI_LINE_DATA - skip ? bytes : DCMI_LINE_DATA - skip;
 
-        st = dcmi_cpu_await_line(c, rank, line, flag);
+        st = dcmi_cpu_await_line(c, rank, line, last, flag);
         if (DCMI_UNLIKELY(st != DCM_OK))
             return st;
         memcpy(to, line->data + skip, here);

@@ -7,6 +7,10 @@
 #include "base/err.h"
 #include "base/parse.h"
 
+enum {
+    LINES_AHEAD = 8
+};
+
 /* Who is waited for changes; the watch reads it when it is asked. */
 static dcmi_wait begin(dcmi_cpu *c, int rank)
 {
@@ -90,8 +94,11 @@ static DCMI_COLD dcm_status mismatch(dcmi_cpu *c, int rank,
 }
 
 dcm_status dcmi_cpu_await_line_slow(dcmi_cpu *c, int rank,
-                                    const dcmi_line *line, uint64_t flag)
+                                    const dcmi_line *line,
+                                    const dcmi_line *last, uint64_t flag)
 {
+    const dcmi_line *end_ahead =
+        last - line > LINES_AHEAD ? line + LINES_AHEAD : last;
     dcmi_wait w = begin(c, rank);
     dcm_status st = DCM_OK;
     uint64_t v;
@@ -105,6 +112,8 @@ dcm_status dcmi_cpu_await_line_slow(dcmi_cpu *c, int rank,
             dcmi_wait_end(&w);
             return mismatch(c, rank, line, v);
         }
+        for (const dcmi_line *l = line + 1; l <= end_ahead; l++)
+            __builtin_prefetch(l);
         st = dcmi_wait_poll(&w);
     }
     return end(c, &w, v == flag ? DCM_OK : st);
