@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All-reduce of small messages in the cache lines that carry their flags, and
- * the barrier.
+ * Small messages in the cache lines that carry their flags: all-reduce, the
+ * barrier, and the other collectives as exchange.h describes them.
  *
  *   1. write my message into the lines of my half e & 1, each line's flag last
  *   2. for each peer, in rank order, wait for each line and take its data
  *   3. reduce in rank order
+ *
+ * In an exchange a rank that stages nothing writes line 0 alone, and one that
+ * takes nothing from a peer waits for that peer's line 0 alone.
  *
  * No other synchronisation: the flag holds epoch, operation, type, operator and
  * count, so a line is complete exactly when its flag is right, and the half is
