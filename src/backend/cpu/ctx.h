@@ -22,7 +22,11 @@
  *                 fenced before the release.
  * Wrap            Words carry the epoch above a count and are compared by signed
  *                 difference; line 0 for equality of the epoch, since by (a) it
- *                 can only hold e - 2 or e.
+ *                 can only hold e - 2 or e.  A word that no operation posts for
+ *                 2^31 epochs would seem posted, so every 2^30 each rank brings
+ *                 its own up to e - 2 and clears its lines (tidy.c).  There is no
+ *                 epoch 0: 2 follows the last, so that halves alternate and a
+ *                 line never written is of no epoch.
  * Reset           None: epochs go on.
  * When a peer     Waits go through the team's watch.  A rank that gives up fails
  * dies            the team, and all others find the same failure.
@@ -239,6 +243,20 @@ void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine);
 /* The next `bytes` of everyone's ring, at most a quarter; staged.c tells why. */
 size_t dcmi_cpu_ring_take(dcmi_cpu *c, size_t bytes);
 
+/* The next epoch; what is done once in 2^30 of them is in tidy.c. */
+enum {
+    DCMI_TIDY_MASK = (1 << 30) - 1,
+    DCMI_TIDY_EPOCHS = 4 /* of each 2^30: both halves, and past epoch 0 */
+};
+void dcmi_cpu_tidy(dcmi_cpu *c);
+
+DCMI_INLINE void dcmi_cpu_next_epoch(dcmi_cpu *c)
+{
+    c->epoch++;
+    if (DCMI_UNLIKELY((c->epoch & DCMI_TIDY_MASK) < DCMI_TIDY_EPOCHS))
+        dcmi_cpu_tidy(c);
+}
+
 /* What all_reduce, barrier and the others begin with. */
 dcm_status dcmi_cpu_begin_slow(dcmi_cpu *c, const dcm_coll *coll);
 
@@ -251,7 +269,7 @@ DCMI_INLINE dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll,
         if (st != DCM_OK)
             return st;
     }
-    c->epoch++;
+    dcmi_cpu_next_epoch(c);
     c->team->op = op;
     c->team->phase = phase;
     return DCM_OK;

@@ -90,7 +90,7 @@ dcm_status dcmi_cpu_place(dcmi_cpu *c)
     c->work = 0;
     if (c->stores != DCMI_STORES_AUTO || c->is_crowded || c->nranks == 1)
         return DCM_OK;
-    c->epoch++;
+    dcmi_cpu_next_epoch(c);
     c->team->phase = "placement";
     for (int k = 0; 1 << k < c->nranks && st == DCM_OK; k++) {
         const int peer = c->rank ^ 1 << k;
