@@ -111,7 +111,7 @@ static bool read_redops(dcmi_bench_opts *o, const char *list)
 
 #define OPERATIONS                                                             \
     "all_reduce, all_gather, all_to_all, barrier, broadcast, gather, reduce, " \
-    "reduce_scatter, scatter"
+    "reduce_scatter, scatter, sendrecv"
 
 static bool read_op(dcmi_bench_opts *o, int operands, char **argv)
 {
@@ -229,7 +229,7 @@ static const cli_spec spec = {
              "verified on every rank\nbefore and after it is timed; any "
              "wrong element makes the exit status 1. Operations: "
              "all_reduce, all_gather,\nall_to_all, barrier, broadcast, "
-             "gather, reduce, reduce_scatter, scatter.",
+             "gather, reduce, reduce_scatter, scatter, sendrecv.",
     .opts = options,
     .nopts = DCMI_ARRAY_LEN(options),
     .tail = "Under a launcher (devcomm run, torchrun, mpirun, srun) this "

@@ -5,6 +5,21 @@
 
 #include <devcomm/backend.h>
 
+/* To the next rank and from the one before, side by side. */
+static inline dcm_status test_messages(dcm_comm *comm, const void *src,
+                                       void *dst, size_t count, dcm_dtype dtype)
+{
+    const int rank = dcm_comm_rank(comm);
+    const int n = dcm_comm_nranks(comm);
+    dcm_status st = dcm_begin();
+
+    if (st == DCM_OK)
+        st = dcm_send(comm, src, count, dtype, (rank + 1) % n, NULL);
+    if (st == DCM_OK)
+        st = dcm_recv(comm, dst, count, dtype, (rank + n - 1) % n, NULL);
+    return st == DCM_OK ? dcm_end() : st;
+}
+
 /*
  * One call of `count` elements a block; src and dst have a block a rank.  Sums,
  * where something is reduced.
@@ -30,6 +45,9 @@ static inline dcm_status test_any_op(dcm_comm *comm, dcm_coll_kind kind,
         return dcm_all_to_all(comm, src, dst, count, dtype, NULL);
     case DCM_COLL_BARRIER:
         return dcm_barrier(comm, NULL);
+    case DCM_COLL_SEND:
+    case DCM_COLL_RECV:
+        return test_messages(comm, src, dst, count, dtype);
     case DCM_COLL_ALL_REDUCE:
     default:
         return dcm_all_reduce(comm, src, dst, count, dtype, DCM_SUM, NULL);

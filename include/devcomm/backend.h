@@ -47,7 +47,9 @@ typedef struct dcm_backend_env {
     X(BROADCAST, 6, "broadcast")                                               \
     X(GATHER, 7, "gather")                                                     \
     X(SCATTER, 8, "scatter")                                                   \
-    X(ALL_TO_ALL, 9, "all_to_all")
+    X(ALL_TO_ALL, 9, "all_to_all")                                             \
+    X(SEND, 10, "send")                                                        \
+    X(RECV, 11, "recv")
 
 typedef enum dcm_coll_kind {
 #define DCM_X(name, value, text) DCM_COLL_##name = (value),
@@ -60,7 +62,8 @@ typedef enum dcm_coll_kind {
  * something to read or write there.  Blocks: `counts` NULL: one of `count`
  * elements a rank, packed.  Else counts[r] elements at element displs[r], on the
  * side where there are several (reduce_scatter: src, all_gather: dst, all_to_all:
- * src, and recv_* for dst); displs NULL: packed.
+ * src, and recv_* for dst); displs NULL: packed.  Of a send or recv, `root` is the
+ * other rank.
  */
 typedef struct dcm_coll {
     size_t size;
@@ -109,8 +112,14 @@ typedef struct dcm_backend_ops {
     dcm_status (*arena_new)(void *ctx, void **arena_p, size_t bytes,
                             void **base_p);
     void (*arena_free)(void *ctx, void *arena);
-    /* Every other kind; the same rules as all_reduce. */
+    /* Every other collective; the same rules as all_reduce. */
     dcm_status (*collective)(void *ctx, const dcm_coll *coll);
+    /*
+     * Sends and receives that run side by side; those to one rank, and those from
+     * one, in order.
+     */
+    dcm_status (*messages)(void *ctx, const dcm_coll *const *calls,
+                           size_t n_calls);
 } dcm_backend_ops;
 
 typedef const dcm_backend_ops *(*dcm_backend_entry_fn)(void);

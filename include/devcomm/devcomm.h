@@ -456,14 +456,30 @@ DCM_API DCM_MUST_USE dcm_status dcm_all_to_all_v(
     const size_t *send_displs, void *dst, const size_t *recv_counts,
     const size_t *recv_displs, dcm_dtype dtype, dcm_stream stream);
 
+/*
+ * Give `count` elements to `peer`, which calls dcm_recv() with the same count and
+ * type, else E_MISMATCH.  What goes from one rank to another arrives in order; no
+ * other rank takes part, and no collective's place in the order is affected.  A
+ * send returns when src may be written again, which can be before, or only
+ * when, the peer receives: two ranks that send to each other before they receive
+ * call both between dcm_begin() and dcm_end().  So does a rank that sends to itself.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_send(dcm_comm *comm, const void *src,
+                                         size_t count, dcm_dtype dtype,
+                                         int peer, dcm_stream stream);
+DCM_API DCM_MUST_USE dcm_status dcm_recv(dcm_comm *comm, void *dst,
+                                         size_t count, dcm_dtype dtype,
+                                         int peer, dcm_stream stream);
+
 /* Returns when every rank has entered.  Collective. */
 DCM_API DCM_MUST_USE dcm_status dcm_barrier(dcm_comm *comm, dcm_stream stream);
 
 /*
- * Operations between begin and end are collected and run by dcm_end(), those
- * of one communicator in order, those of different ones together: this is how
- * one thread drives several ranks.  Nests.  dcm_end() returns the first
- * failure.  Calls in between check their arguments and return at once.
+ * Operations between begin and end are collected and run by dcm_end(): of one
+ * communicator first the collectives in order, then all its sends and receives side
+ * by side; those of different ones together: this is how one thread drives several
+ * ranks.  Nests.  dcm_end() returns the first failure.  Calls in between check
+ * their arguments and return at once.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_begin(void);
 DCM_API DCM_MUST_USE dcm_status dcm_end(void);

@@ -35,6 +35,7 @@ double dcmi_bench_bus_factor(dcmi_bench_op op, int nranks)
         return 2.0 * moved;
     case DCMI_BENCH_BROADCAST:
     case DCMI_BENCH_REDUCE:
+    case DCMI_BENCH_SENDRECV:
         return 1.0;
     case DCMI_BENCH_ALL_GATHER:
     case DCMI_BENCH_ALL_TO_ALL:

@@ -35,7 +35,8 @@
     X(GATHER, "gather")                                                        \
     X(REDUCE, "reduce")                                                        \
     X(REDUCE_SCATTER, "reduce_scatter")                                        \
-    X(SCATTER, "scatter")
+    X(SCATTER, "scatter")                                                      \
+    X(SENDRECV, "sendrecv")
 
 typedef enum dcmi_bench_op {
 #define DCMI_X(id, name) DCMI_BENCH_##id,

@@ -46,6 +46,13 @@ static int of_root(int rank, int k, int n)
     return ROOT;
 }
 
+/* Whose message comes from the rank before. */
+static int of_last(int rank, int k, int n)
+{
+    (void)k;
+    return (rank + n - 1) % n;
+}
+
 static int of_all(int rank, int k, int n)
 {
     (void)rank;
@@ -69,6 +76,7 @@ static const struct {
     [DCMI_BENCH_REDUCE] = {ONE, ONE_ROOT, own, of_all},
     [DCMI_BENCH_REDUCE_SCATTER] = {ALL, ONE, own, of_all},
     [DCMI_BENCH_SCATTER] = {ALL_ROOT, ONE, of_block, own},
+    [DCMI_BENCH_SENDRECV] = {ONE, ONE, own, of_last},
 };
 
 _Static_assert(DCMI_ARRAY_LEN(moves) == DCMI_BENCH_COUNT, "one line each");
@@ -119,6 +127,21 @@ size_t dcmi_bench_dst_count(const dcmi_bench *b, size_t count)
     return block_count(b, count) * (size_t)blocks(moves[b->opts->op].dst, b);
 }
 
+/* To the next rank and from the one before, side by side. */
+static dcm_status send_and_receive(const dcmi_bench *b, size_t n,
+                                   dcm_dtype dtype)
+{
+    dcm_status st = dcm_begin();
+
+    if (st == DCM_OK)
+        st = dcm_send(b->comm, b->src, n, dtype, (b->rank + 1) % b->nranks,
+                      NULL);
+    if (st == DCM_OK)
+        st = dcm_recv(b->comm, b->dst, n, dtype, of_last(b->rank, 0, b->nranks),
+                      NULL);
+    return st == DCM_OK ? dcm_end() : st;
+}
+
 dcm_status dcmi_bench_call(const dcmi_bench *b, size_t count, dcm_dtype dtype,
                            dcm_op redop)
 {
@@ -142,6 +165,8 @@ dcm_status dcmi_bench_call(const dcmi_bench *b, size_t count, dcm_dtype dtype,
                                   NULL);
     case DCMI_BENCH_SCATTER:
         return dcm_scatter(b->comm, b->src, b->dst, n, dtype, ROOT, NULL);
+    case DCMI_BENCH_SENDRECV:
+        return send_and_receive(b, n, dtype);
     case DCMI_BENCH_ALL_REDUCE:
     case DCMI_BENCH_COUNT:
     default:

@@ -19,7 +19,8 @@ struct dcm_comm {
     dcm_group *group;
     bool owns_group;
     dcmi_segment *segment; /* the team's memory */
-    uint64_t operations;
+    uint64_t operations;   /* collectives: the same number on every rank */
+    uint64_t messages;     /* calls of this rank to send and receive */
     uint32_t timeout_ms;
     dcmi_check *check; /* NULL: not asked for */
 };
@@ -38,6 +39,10 @@ dcm_status dcmi_check_after(dcm_comm *comm);
 
 /* Run a checked call now. */
 dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll);
+
+/* message.c: run checked sends and receives now, side by side. */
+dcm_status dcmi_messages_run(dcm_comm *comm, const dcm_coll *const *calls,
+                             size_t n_calls);
 
 /* Whether this thread is between dcm_begin() and dcm_end(). */
 bool dcmi_scope_is_open(void);

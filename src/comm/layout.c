@@ -79,7 +79,8 @@ AT(dcm_backend_ops, footprint, 64);
 AT(dcm_backend_ops, arena_new, 72);
 AT(dcm_backend_ops, arena_free, 80);
 AT(dcm_backend_ops, collective, 88);
-ENDS(dcm_backend_ops, 96);
+AT(dcm_backend_ops, messages, 96);
+ENDS(dcm_backend_ops, 104);
 
 #endif
 

@@ -66,10 +66,21 @@ static dcm_status no_collective(void *ctx, const dcm_coll *coll)
                     dcmi_coll_str(coll->kind));
 }
 
+static dcm_status no_messages(void *ctx, const dcm_coll *const *calls,
+                              size_t n_calls)
+{
+    (void)ctx;
+    (void)n_calls;
+    return dcmi_err(DCM_E_UNSUP, "%s: the backend has none",
+                    dcmi_coll_str(calls[0]->kind));
+}
+
 static void fill_stubs(dcm_backend_ops *b)
 {
     if (b->collective == NULL)
         b->collective = no_collective;
+    if (b->messages == NULL)
+        b->messages = no_messages;
     if (b->explain == NULL)
         b->explain = no_explain;
     if (b->footprint == NULL)

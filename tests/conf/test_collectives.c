@@ -87,6 +87,8 @@ static size_t src_count(const test_case *t, int rank)
         return pair_count(t, 0, rank);
     case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
+    case DCM_COLL_SEND:
+    case DCM_COLL_RECV:
     case DCM_COLL_REDUCE_SCATTER:
     case DCM_COLL_ALL_TO_ALL:
     default:
@@ -112,6 +114,8 @@ static size_t dst_count(const test_case *t, int rank)
         return block_at(t, 0, t->nranks);
     case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
+    case DCM_COLL_SEND:
+    case DCM_COLL_RECV:
     case DCM_COLL_ALL_TO_ALL:
     default:
         for (int r = 0; r < t->nranks; r++)
@@ -132,6 +136,8 @@ static ptrdiff_t place(const test_case *t, int rank)
         return -(ptrdiff_t)block_at(t, 0, rank);
     case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
+    case DCM_COLL_SEND:
+    case DCM_COLL_RECV:
     case DCM_COLL_REDUCE:
     case DCM_COLL_BROADCAST:
     case DCM_COLL_ALL_TO_ALL:
@@ -250,6 +256,8 @@ static dcm_status call(dcm_comm *comm, const test_case *t, int rank,
         return dcm_all_to_all(comm, src, dst, t->count, t->dtype, NULL);
     case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
+    case DCM_COLL_SEND:
+    case DCM_COLL_RECV:
     case DCM_COLL_ALL_GATHER:
     default:
         return t->shape == INNER

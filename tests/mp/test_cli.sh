@@ -488,7 +488,7 @@ test_bench()
     is "$(wrong)" 0 "every type and operator"
     run 0 "$devcomm" bench barrier -n 3 --iters 3
     is "$(rows)" 1 barrier
-    for mode in all_gather all_to_all broadcast gather reduce reduce_scatter scatter; do
+    for mode in all_gather all_to_all broadcast gather reduce reduce_scatter scatter sendrecv; do
         run 0 "$devcomm" bench $mode -n 3 -b 64 -e 512k -f 16 -d f32,u8 --iters 3 --random
         is "$(rows)" 8 "rows, $mode"
         is "$(wrong)" 0 "wrong, $mode"

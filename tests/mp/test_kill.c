@@ -278,7 +278,7 @@ static void test_kill_others(void **state)
 
     (void)state;
     n_every = 0;
-    for (int kind = DCM_COLL_BARRIER; kind <= DCM_COLL_ALL_TO_ALL; kind++) {
+    for (int kind = DCM_COLL_BARRIER; kind <= DCM_COLL_SEND; kind++) {
         for (int i = 0; i < 3; i++) {
             const kill_case k = {
                 .kind = (dcm_coll_kind)kind,
@@ -351,32 +351,110 @@ static void test_slow(void **state)
             (double)(after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1e6);
 }
 
-static int report_late(int rank, void *arg)
+/* Every operation, by mail, in one piece and in many. */
+enum {
+    SIZES = 3,
+    EVERY = (DCM_COLL_SEND - DCM_COLL_ALL_REDUCE + 1) * SIZES
+};
+
+static dcm_status every_op(dcm_comm *comm, int i, float *src, float *dst)
 {
+    static const size_t counts[SIZES] = {10, 3000, FLOATS_MOST / 4};
+
+    return test_any_op(comm, (dcm_coll_kind)(DCM_COLL_ALL_REDUCE + i / SIZES),
+                       src, dst, counts[i % SIZES], DCM_F32, 0);
+}
+
+static int stop_before_each(int rank, void *arg)
+{
+    float *src = calloc(FLOATS_MOST, sizeof(*src));
+    float *dst = calloc(FLOATS_MOST, sizeof(*dst));
     dcm_group *group;
     dcm_comm *comm;
-    dcm_failure f = {.size = sizeof(f)};
-    const struct timespec poll = {.tv_nsec = 10000000};
 
     (void)arg;
-    join(&group, &comm, rank, 2000);
-    if (rank == w->victim) {
-        /* Alive, and in no call, until both others have given up. */
-        while (atomic_load(&w->stage) < w->nranks - 1)
-            (void)nanosleep(&poll, NULL);
-        die_unless(dcm_barrier(comm, NULL) == DCM_E_TIMEOUT);
-    } else {
-        die_unless(dcm_barrier(comm, NULL) == DCM_E_TIMEOUT);
-        die_unless(strstr(dcm_errmsg(), "rank 2 (pid ") != NULL);
-        atomic_fetch_add(&w->stage, 1);
+    die_unless(src != NULL && dst != NULL);
+    join(&group, &comm, rank, 0);
+    for (int i = 0; i < EVERY; i++) {
+        if (rank == w->victim) {
+            atomic_store(&w->stage, i + 1);
+            (void)raise(SIGSTOP);
+        }
+        die_unless(every_op(comm, i, src, dst) == DCM_OK);
     }
+    die_unless(dcm_comm_finalize(comm, 0) == DCM_OK);
+    dcm_comm_free(comm);
+    dcm_group_free(group);
+    free(src);
+    free(dst);
+    return 0;
+}
+
+/* A rank that is stopped before an operation is waited for, whichever it is. */
+static void test_stop_others(void **state)
+{
+    const struct timespec stopped = {.tv_nsec = 60000000};
+    mp_world mp;
+
+    (void)state;
+    fresh_world(3);
+    w->victim = 1;
+    mp_spawn(&mp, 3, stop_before_each, NULL);
+    while (atomic_load(&w->stage) < EVERY && mp_alive(&mp)) {
+        (void)nanosleep(&stopped, NULL);
+        mp_kill(&mp, w->victim, SIGCONT);
+    }
+    (void)nanosleep(&stopped, NULL);
+    mp_kill(&mp, w->victim, SIGCONT);
+    mp_wait(&mp, 60000, 0);
+}
+
+static void check_late(dcm_comm *comm, int rank, uint64_t timeout_ns)
+{
+    dcm_failure f = {.size = sizeof(f)};
+
     dcm_comm_failure(comm, &f);
     die_unless(f.status == DCM_E_TIMEOUT && f.rank == w->victim);
     die_unless(rank == w->victim || f.reporter != rank ||
-               f.waited_ns >= 2000000000ull);
+               f.waited_ns >= timeout_ns);
     die_unless(dcm_comm_check(comm) == DCM_E_TIMEOUT);
+}
+
+static int report_late(int rank, void *arg)
+{
+    const struct timespec poll = {.tv_nsec = 1000000};
+    float *src = calloc(FLOATS_MOST, sizeof(*src));
+    float *dst = calloc(FLOATS_MOST, sizeof(*dst));
+    dcm_group *group;
+    dcm_comm *comm;
+    dcm_status st;
+
+    (void)arg;
+    die_unless(src != NULL && dst != NULL);
+    join(&group, &comm, rank, 2000);
+    for (int i = 0; i < EVERY; i++) {
+        /* Alive, and in no call, until both others have given up. */
+        while (rank == w->victim &&
+               atomic_load(&w->stage) < (i + 1) * (w->nranks - 1))
+            (void)nanosleep(&poll, NULL);
+        /* A rank may have sent and received all it had to, once. */
+        do {
+            st = every_op(comm, i, src, dst);
+        } while (st == DCM_OK);
+        die_unless(st == DCM_E_TIMEOUT);
+        if (rank != w->victim) {
+            die_unless(strstr(dcm_errmsg(), "rank 2 (pid ") != NULL);
+            atomic_fetch_add(&w->stage, 1);
+        }
+        check_late(comm, rank, i == 0 ? 2000000000ull : 50000000ull);
+        dcm_comm_free(comm);
+        die_unless(dcm_comm_new(&comm, group, NULL) == DCM_OK);
+        dcm_comm_set_timeout(comm, 50);
+    }
     dcm_comm_free(comm);
     dcm_group_free(group);
+    free(src);
+    free(dst);
     return 0;
 }
 
@@ -484,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_kill),        cmocka_unit_test(test_slow),
         cmocka_unit_test(test_kill_others), cmocka_unit_test(test_late),
         cmocka_unit_test(test_abort),       cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_stop_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

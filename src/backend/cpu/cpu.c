@@ -18,7 +18,8 @@ enum {
     STAGING_KIB = 4096,
     STAGING_MIN_KIB = 1024,
     STAGING_MAX_KIB = 1024 * 1024,
-    SCORE = 10, /* accelerators score higher */
+    PIECE_BYTES = 64 * 1024, /* of a channel; four are in cache at once */
+    SCORE = 10,              /* accelerators score higher */
 };
 
 static const struct {
@@ -129,14 +130,24 @@ static dcm_status same_settings(const dcmi_cpu *c, const dcm_backend_env *env,
     return st;
 }
 
+static size_t whole(size_t bytes, size_t page)
+{
+    return (bytes + page - 1) / page * page;
+}
+
 static dcm_status make_segment(dcmi_cpu *c, const dcm_backend_env *env)
 {
     const size_t page = dcmi_page_bytes();
     dcm_status st;
 
-    c->ring_offset = (sizeof(dcmi_region) + page - 1) / page * page;
-    c->region_bytes = c->ring_offset + c->ring_bytes + c->ring_bytes / 4;
-    c->region_bytes = (c->region_bytes + page - 1) / page * page;
+    c->ring_offset = whole(
+        sizeof(dcmi_region) + (size_t)c->nranks * sizeof(dcmi_pair), page);
+    c->pairs_offset =
+        whole(c->ring_offset + c->ring_bytes + c->ring_bytes / 4, page);
+    c->pair_piece =
+        whole(PIECE_BYTES / (c->nranks < 8 ? 1 : (size_t)c->nranks / 4), page);
+    c->region_bytes =
+        c->pairs_offset + (size_t)c->nranks * DCMI_PAIR_PIECES * c->pair_piece;
     st = dcmi_segment_new(&c->segment, env->group, "devcomm-cpu",
                           c->region_bytes * (size_t)c->nranks, env->timeout_ms);
     if (st != DCM_OK)
@@ -350,9 +361,14 @@ static void footprint(void *ctx, size_t *now_p, size_t *most_p)
 {
     const dcmi_cpu *c = ctx;
     const size_t n = (size_t)c->nranks;
+    size_t channels = 0; /* that have pieces, as far as this rank sees */
 
+    for (size_t r = 0; r < n; r++)
+        channels +=
+            (c->to[r].is_open ? 1u : 0u) + (c->from[r].is_open ? 1u : 0u);
     *most_p = c->region_bytes * n + dcmi_cpu_arena_total(c);
-    *now_p = (c->has_rings ? c->region_bytes : c->ring_offset) * n +
+    *now_p = (c->has_rings ? c->pairs_offset : c->ring_offset) * n +
+             channels * DCMI_PAIR_PIECES * c->pair_piece +
              dcmi_cpu_arena_total(c);
 }
 
@@ -370,4 +386,5 @@ const dcm_backend_ops dcmi_cpu_backend = {
     .arena_new = dcmi_cpu_arena_new,
     .arena_free = dcmi_cpu_arena_free,
     .collective = dcmi_cpu_collective,
+    .messages = dcmi_cpu_messages,
 };

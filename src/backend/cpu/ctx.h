@@ -3,9 +3,9 @@
  * What the CPU backend's files share: the layout of its segment, the words that
  * ranks wait for, and one rank's state.
  *
- * Layout          One region a rank: mail lines, counters, then the staging ring
- *                 and the result ring, which take memory only when a message
- *                 first needs them.
+ * Layout          One region a rank: mail lines, counters, channels, then the
+ *                 staging ring, the result ring and the channels' pieces, which
+ *                 take memory only when a message first needs them.
  * Writers and     A rank writes its own region only (and, with arenas, its shard
  * readers         of every rank's output); all ranks read all regions.
  * Epochs          Operation e of a communicator has epoch e (32 bits, from 1).
@@ -82,6 +82,19 @@ typedef struct dcmi_word {
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t v; /* epoch << 32 | count */
 } dcmi_word;
 
+enum {
+    DCMI_PAIR_LINES = 16,
+    DCMI_PAIR_PIECES = 4,
+};
+
+/* One rank's words of the channels to and from another; message.c tells. */
+typedef struct dcmi_pair {
+    dcmi_line line[DCMI_PAIR_LINES];
+    DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t staged;
+    DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t taken; /* of the other's lines */
+    _Atomic uint64_t drained;                         /* and pieces */
+} dcmi_pair;
+
 typedef struct dcmi_region {
     dcmi_line mail[2][DCMI_MAIL_LINES];
     dcmi_word reduced; /* pieces of this rank's shard that are in results */
@@ -90,6 +103,7 @@ typedef struct dcmi_region {
     dcmi_word ping;    /* of the placement probe */
     /* Bytes for each rank in this all_to_all_v, before the first count. */
     uint64_t sending[2][DCM_MAX_RANKS];
+    dcmi_pair pair[]; /* one a rank */
 } dcmi_region;
 
 _Static_assert(sizeof(dcmi_line) == 64, "one cache line");
@@ -97,6 +111,8 @@ _Static_assert(sizeof(dcmi_header) <= DCMI_LINE_DATA, "fits line 0");
 _Static_assert(offsetof(dcmi_region, reduced) == 2 * 74 * 64, "shared layout");
 _Static_assert(sizeof(dcmi_region) == 2 * 74 * 64 + 4 * 128 + 2 * 64 * 8,
                "shared layout");
+
+_Static_assert(sizeof(dcmi_pair) == 16 * 64 + 2 * 128, "shared layout");
 
 typedef enum dcmi_cpu_algo {
     DCMI_ALGO_AUTO,
@@ -107,6 +123,17 @@ typedef enum dcmi_cpu_algo {
 } dcmi_cpu_algo;
 
 typedef struct dcmi_cpu_arena dcmi_cpu_arena;
+
+/* This rank's end of a channel; message.c. */
+typedef struct dcmi_end {
+    uint64_t lines;        /* written or read so far */
+    uint64_t lines_known;  /* last seen of `taken` */
+    uint64_t pieces;       /* staged or drained so far */
+    uint64_t pieces_known; /* last seen of `drained`, or of `staged` */
+    size_t at;             /* bytes of the message under way */
+    bool is_announced;     /* its line is written or read */
+    bool is_open;          /* the pieces have their memory */
+} dcmi_end;
 
 typedef struct dcmi_cpu {
     dcmi_team *team;
@@ -119,6 +146,8 @@ typedef struct dcmi_cpu {
     size_t region_bytes; /* distance of the regions */
     size_t ring_offset;  /* of the staging ring in a region */
     size_t ring_bytes;   /* staging ring; the result ring is a quarter */
+    size_t pairs_offset; /* of the channels' pieces in a region */
+    size_t pair_piece;   /* bytes of a piece */
     size_t ring_at;      /* next free byte: the same on every rank */
     size_t result_at;
     bool has_rings;
@@ -130,6 +159,8 @@ typedef struct dcmi_cpu {
     dcmi_cpu_algo forced;
     uint32_t arenas_made;
     dcmi_cpu_arena *arenas;
+    dcmi_end to[DCM_MAX_RANKS];
+    dcmi_end from[DCM_MAX_RANKS];
 } dcmi_cpu;
 
 enum {
@@ -222,6 +253,10 @@ dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c);
 
 /* Every other collective; exchange.c. */
 dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll);
+
+/* send and recv; message.c. */
+dcm_status dcmi_cpu_messages(void *ctx, const dcm_coll *const *calls,
+                             size_t n_calls);
 size_t dcmi_cpu_one_shot_max(const dcmi_cpu *c);
 dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
                              const dcmi_header *mine);
