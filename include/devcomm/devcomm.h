@@ -487,8 +487,9 @@ DCM_API DCM_MUST_USE dcm_status dcm_end(void);
 /* ---- symmetric memory ----------------------------------------------------- */
 
 /*
- * Memory of `bytes` on every rank, visible to all: operations on buffers from
- * it need no copies.  Collective; freed before its communicator.  The memory is
+ * Memory of `bytes` on every rank, visible to all: an all-reduce whose buffers lie
+ * in it on all ranks makes no copies, the other collectives take src from where it
+ * is, on each rank whose src does.  Collective; freed before its communicator.  The memory is
  * reserved in full, zero, and of the same size on all ranks.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_arena_new(dcm_arena **arena_p,

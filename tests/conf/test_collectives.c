@@ -42,6 +42,8 @@ typedef struct site {
     int rank;
     size_t room;
     unsigned char *src_base, *dst_base;
+    dcm_arena *arena; /* NULL: src is elsewhere */
+    bool is_dst_there;
     unsigned char *want;          /* dst's expected content */
     unsigned char *inputs[MAX_N]; /* of every rank */
 } site;
@@ -325,6 +327,7 @@ typedef struct grid {
     const size_t *counts;
     size_t n_counts;
     uint64_t seed;
+    bool arena;
 } grid;
 
 static const struct {
@@ -378,6 +381,23 @@ static void run_kind(const grid *g, dcm_comm *comm, site *s, int k,
     }
 }
 
+/* src in the arena, and dst on every third rank. */
+static void make_arena(site *s, dcm_comm *comm)
+{
+    void *at;
+
+    free(s->src_base);
+    die_unless(dcm_arena_new(&s->arena, comm, 2 * s->room + 4096) == DCM_OK);
+    die_unless(dcm_arena_alloc(s->arena, &at, s->room) == DCM_OK);
+    s->src_base = at;
+    if (s->rank % 3 != 0)
+        return;
+    free(s->dst_base);
+    die_unless(dcm_arena_alloc(s->arena, &at, s->room) == DCM_OK);
+    s->dst_base = at;
+    s->is_dst_there = true;
+}
+
 static void make_site(site *s, int rank, int nranks, size_t most)
 {
     *s = (site){
@@ -399,8 +419,10 @@ static void free_site(site *s, int nranks)
     for (int r = 0; r < nranks; r++)
         free(s->inputs[r]);
     free(s->want);
-    free(s->src_base);
-    free(s->dst_base);
+    if (s->arena == NULL)
+        free(s->src_base);
+    if (!s->is_dst_there)
+        free(s->dst_base);
 }
 
 static void rank_main(int rank, dcm_group *group, void *arg)
@@ -414,13 +436,16 @@ static void rank_main(int rank, dcm_group *group, void *arg)
         most = g->counts[i] > most ? g->counts[i] : most;
     make_site(&s, rank, g->nranks, most);
     die_unless(dcm_comm_new(&comm, group, NULL) == DCM_OK);
+    if (g->arena)
+        make_arena(&s, comm);
     for (size_t c = 0; c < g->n_counts; c++) {
         for (int k = 0; k < KINDS; k++)
             run_kind(g, comm, &s, k, g->counts[c]);
     }
     die_unless(dcm_comm_finalize(comm, 0) == DCM_OK);
-    dcm_comm_free(comm);
     free_site(&s, g->nranks);
+    dcm_arena_free(s.arena);
+    dcm_comm_free(comm);
 }
 
 static const size_t counts[] = {0, 1, 3, 17, 130, 1023, 4099};
@@ -432,10 +457,12 @@ static void test_grid(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++) {
-        grid g = {ranks[i], counts, 7, test_seed()};
+        grid g = {ranks[i], counts, 7, test_seed(), false};
 
         if (test_is_thin() && ranks[i] > 3)
             continue;
+        test_run_threads(ranks[i], rank_main, &g);
+        g.arena = true;
         test_run_threads(ranks[i], rank_main, &g);
     }
 }
@@ -445,8 +472,10 @@ static void test_large(void **state)
 {
     (void)state;
     for (int n = 2; n <= (test_is_thin() ? 2 : 3); n++) {
-        grid g = {n, large, test_is_thin() ? 1 : 2, test_seed()};
+        grid g = {n, large, test_is_thin() ? 1 : 2, test_seed(), false};
 
+        test_run_threads(n, rank_main, &g);
+        g.arena = true;
         test_run_threads(n, rank_main, &g);
     }
 }
@@ -466,6 +495,8 @@ static void mixed_rank(int rank, dcm_group *group, void *arg)
     make_site(&s, rank, g->nranks, MIXED_MOST);
     die_unless(dcm_comm_new(&comm[0], group, NULL) == DCM_OK);
     die_unless(dcm_comm_new(&comm[1], group, NULL) == DCM_OK);
+    if (g->arena)
+        make_arena(&s, comm[1]); /* comm[0] must copy */
     for (int i = 0; i < rounds; i++) {
         const uint64_t v = test_random(&state);
         const int k = (int)(v % KINDS);
@@ -494,19 +525,22 @@ static void mixed_rank(int rank, dcm_group *group, void *arg)
             die_unless(one == g->nranks);
         }
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2; i++)
         die_unless(dcm_comm_finalize(comm[i], 0) == DCM_OK);
-        dcm_comm_free(comm[i]);
-    }
     free_site(&s, g->nranks);
+    dcm_arena_free(s.arena);
+    dcm_comm_free(comm[0]);
+    dcm_comm_free(comm[1]);
 }
 
 static void test_mixed(void **state)
 {
     (void)state;
     for (int n = 2; n <= (test_is_thin() ? 3 : 4); n++) {
-        grid g = {n, NULL, 0, test_seed() + (unsigned)n};
+        grid g = {n, NULL, 0, test_seed() + (unsigned)n, false};
 
+        test_run_threads(n, mixed_rank, &g);
+        g.arena = true;
         test_run_threads(n, mixed_rank, &g);
     }
 }

@@ -81,25 +81,34 @@ size_t dcmi_cpu_arena_total(const dcmi_cpu *c)
     return bytes;
 }
 
-void dcmi_cpu_arena_find(const dcmi_cpu *c, const dcm_coll *coll,
-                         dcmi_header *header)
+uint32_t dcmi_cpu_arena_of(const dcmi_cpu *c, const void *at, size_t bytes,
+                           uint64_t *offset_p)
 {
-    const uintptr_t src = (uintptr_t)coll->src;
-    const uintptr_t dst = (uintptr_t)coll->dst;
-    const size_t bytes = coll->count * dcm_dtype_bytes(coll->dtype);
-
     for (const dcmi_cpu_arena *a = c->arenas; a != NULL; a = a->next) {
         const uintptr_t base = (uintptr_t)part(a, c->rank);
 
-        if (bytes > a->part_bytes || src < base || dst < base ||
-            src - base > a->part_bytes - bytes ||
-            dst - base > a->part_bytes - bytes)
+        if (bytes > a->part_bytes || (uintptr_t)at < base ||
+            (uintptr_t)at - base > a->part_bytes - bytes)
             continue;
-        header->arena = a->number;
-        header->src_offset = src - base;
-        header->dst_offset = dst - base;
-        return;
+        *offset_p = (uintptr_t)at - base;
+        return a->number;
     }
+    return 0;
+}
+
+void dcmi_cpu_arena_find(const dcmi_cpu *c, const dcm_coll *coll,
+                         dcmi_header *header)
+{
+    const size_t bytes = coll->count * dcm_dtype_bytes(coll->dtype);
+    uint64_t src = 0;
+    uint64_t dst = 0;
+    const uint32_t number = dcmi_cpu_arena_of(c, coll->src, bytes, &src);
+
+    if (number == 0 || dcmi_cpu_arena_of(c, coll->dst, bytes, &dst) != number)
+        return;
+    header->arena = number;
+    header->src_offset = src;
+    header->dst_offset = dst;
 }
 
 unsigned char *dcmi_cpu_arena_at(const dcmi_cpu *c, uint32_t number, int rank,
@@ -107,7 +116,7 @@ unsigned char *dcmi_cpu_arena_at(const dcmi_cpu *c, uint32_t number, int rank,
 {
     const dcmi_cpu_arena *a = c->arenas;
 
-    while (a->number != number)
+    while (a != NULL && a->number != number)
         a = a->next;
-    return part(a, rank) + offset;
+    return a != NULL ? part(a, rank) + offset : NULL;
 }

@@ -313,9 +313,14 @@ DCMI_INLINE dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll,
 /* Give the rings their memory, on every rank, once. */
 dcm_status dcmi_cpu_grow(dcmi_cpu *c);
 
+/* The arena that holds these bytes, and where in this rank's part; 0: none. */
+uint32_t dcmi_cpu_arena_of(const dcmi_cpu *c, const void *at, size_t bytes,
+                           uint64_t *offset_p);
+
 /* Fill in arena and offsets when both buffers lie in one arena. */
 void dcmi_cpu_arena_find(const dcmi_cpu *c, const dcm_coll *coll,
                          dcmi_header *header);
+/* NULL: this rank has no such arena any longer. */
 unsigned char *dcmi_cpu_arena_at(const dcmi_cpu *c, uint32_t number, int rank,
                                  uint64_t offset);
 dcm_status dcmi_cpu_arena_new(void *ctx, void **arena_p, size_t bytes,

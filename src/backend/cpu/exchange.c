@@ -15,6 +15,14 @@
  * for pieces k - 1, which were staged in their owners' steps k - 1.  Both lie
  * behind everyone else.
  *
+ * A rank whose src lies in an arena stages nothing: its header says where src is,
+ * and its line 0 counts every piece at once.  Readers take the pieces from src
+ * itself; at their end they set `done` to ALL, and the owner waits for that before
+ * it leaves, as the caller may write src then.  Nobody waits for the owner's end, so
+ * the above holds.  Each reader sees from each header which way that rank's pieces
+ * come, so ranks need not agree.  An all_to_all in place would write into src what
+ * others have yet to read there, so it is staged.
+ *
  * Between operations: a rank leaves while others may still read what it staged, as
  * in a one-shot, and for the same reason that is right: the part of the ring is a
  * quarter of it at most, so the next operation's does not overlap it, and by (a) of
@@ -39,16 +47,23 @@ enum {
     STREAM_MIN = 8 * 1024 * 1024,
 };
 
+/* Counts of one that has staged, or read, all there is. */
+#define ALL_STAGED 0x7fffffffu
+#define ALL_READ   0xffffffffu
+
 typedef struct run {
     dcmi_cpu *c;
     const dcm_coll *coll;
     const dcmi_exchange *x;
     size_t lanes;
-    size_t piece;  /* bytes of a lane in a slot */
-    size_t ring;   /* where this message's slots are */
-    size_t n_out;  /* pieces that this rank stages */
-    size_t n_in;   /* and takes */
-    bool is_large; /* dst is written past the caches */
+    size_t piece;                    /* bytes of a lane in a slot */
+    size_t ring;                     /* where this message's slots are */
+    size_t n_out;                    /* pieces that this rank stages */
+    size_t n_in;                     /* and takes */
+    bool is_large;                   /* dst is written past the caches */
+    bool is_direct;                  /* this rank's src is read where it is */
+    uint64_t direct;                 /* the ranks whose src is */
+    const unsigned char **direct_at; /* of those: this rank's lane */
 } run;
 
 static size_t pieces(const run *u, size_t bytes)
@@ -68,7 +83,7 @@ static void count_pieces(run *u)
         total += x->is_reduction ? 0 : x->in[r].bytes;
         if (r == rank)
             continue;
-        if (x->is_staging && pieces(u, out->bytes) > u->n_out)
+        if (x->is_staging && !u->is_direct && pieces(u, out->bytes) > u->n_out)
             u->n_out = pieces(u, out->bytes);
         if (pieces(u, x->in[r].bytes) > u->n_in)
             u->n_in = pieces(u, x->in[r].bytes);
@@ -101,6 +116,15 @@ static unsigned char *slot_of(const run *u, int rank, size_t lane, size_t k)
 {
     return dcmi_cpu_ring(u->c, rank) + u->ring +
            (k % WINDOW * u->lanes + lane) * u->piece;
+}
+
+/* Piece k of what comes from `rank`. */
+static const unsigned char *source(const run *u, int rank, size_t lane,
+                                   size_t k)
+{
+    if ((u->direct >> rank & 1) != 0)
+        return u->direct_at[rank] + k * u->piece;
+    return slot_of(u, rank, lane, k);
 }
 
 /* Piece k of `bytes`: where it begins, and its size. */
@@ -215,7 +239,7 @@ static void take(const run *u, size_t k)
         const int r = (c->rank + i) % c->nranks;
         const size_t bytes = piece_bytes(u, u->x->in[r].bytes, k);
 
-        src[r] = slot_of(u, r, lane, k);
+        src[r] = source(u, r, lane, k);
         if (u->x->is_reduction && r == c->rank && bytes > 0)
             src[r] = u->x->own + k * u->piece;
         if (!u->x->is_reduction && r != c->rank && bytes > 0)
@@ -241,10 +265,54 @@ static dcm_status finish(const run *u, size_t k)
             return st;
     }
     take(u, k);
-    if (u->n_in > WINDOW)
-        dcmi_cpu_post(c, &c->region[c->rank]->done.v,
-                      dcmi_cpu_word(c, (uint32_t)k + 1));
+    if (u->n_in > WINDOW || u->direct != 0)
+        dcmi_cpu_post(
+            c, &c->region[c->rank]->done.v,
+            dcmi_cpu_word(c, k + 1 == u->n_in ? ALL_READ : (uint32_t)k + 1));
     return DCM_OK;
+}
+
+/* Where `rank` says that its src is, if it is in an arena. */
+static dcm_status find_direct(run *u, int rank)
+{
+    const dcmi_cpu *c = u->c;
+    const unsigned char *src;
+    dcmi_header h;
+    char name[64];
+
+    memcpy(&h, dcmi_cpu_mail(c, rank)->data, sizeof(h));
+    if (h.arena == 0 || u->x->in[rank].bytes == 0)
+        return DCM_OK;
+    src = dcmi_cpu_arena_at(c, h.arena, rank, h.src_offset);
+    if (src == NULL)
+        return dcmi_team_fail(
+            c->team,
+            dcmi_err(
+                DCM_E_INVAL, "%s gave src from an arena that rank %d has freed",
+                dcmi_group_name_rank(c->team->group, rank, name, sizeof(name)),
+                c->rank),
+            c->rank);
+    u->direct |= 1ull << rank;
+    u->direct_at[rank] = src + (u->x->is_shared ? 0 : u->x->skip);
+    return DCM_OK;
+}
+
+/* Those who read src where it is have done so. */
+static dcm_status await_readers(const run *u)
+{
+    dcmi_cpu *c = u->c;
+    dcm_status st = DCM_OK;
+
+    for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
+        const bool reads = u->x->is_shared
+                               ? (u->x->readers >> r & 1) != 0
+                               : r != c->rank && u->x->out[r].bytes > 0;
+
+        if (reads)
+            st = dcmi_cpu_await(c, r, &c->region[r]->done.v,
+                                dcmi_cpu_word(c, ALL_READ));
+    }
+    return st;
 }
 
 /* Between two ranks alone: what one sends is what the other awaits. */
@@ -267,7 +335,7 @@ static dcm_status check_pair(const run *u, int rank)
 }
 
 /* Everyone is in this operation, and in no other. */
-static dcm_status meet(const run *u)
+static dcm_status meet(run *u)
 {
     dcmi_cpu *c = u->c;
     dcm_status st = DCM_OK;
@@ -278,6 +346,43 @@ static dcm_status meet(const run *u)
         st = dcmi_cpu_await_staged(c, r, 0, &u->x->header);
         if (st == DCM_OK && u->x->is_private)
             st = check_pair(u, r);
+        if (st == DCM_OK && c->arenas_made != 0)
+            st = find_direct(u, r);
+    }
+    return st;
+}
+
+static void post_count(dcmi_cpu *c, uint32_t count)
+{
+    dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, count));
+}
+
+/* What peers look at before any piece; posted when no piece is sure to follow. */
+static void begin(const run *u)
+{
+    dcmi_cpu *c = u->c;
+
+    dcmi_cpu_write_header(c, &u->x->header);
+    for (int r = 0; r < c->nranks && u->x->is_private; r++)
+        c->region[c->rank]->sending[c->epoch & 1][r] = u->x->out[r].bytes;
+    if (u->is_direct)
+        post_count(c, ALL_STAGED);
+    else if (!c->has_rings || !u->x->is_staging)
+        post_count(c, 0);
+}
+
+static dcm_status steps(run *u)
+{
+    const size_t n = u->n_out > u->n_in ? u->n_out : u->n_in;
+    dcm_status st = DCM_OK;
+
+    for (size_t k = 0; k <= n && st == DCM_OK; k++) {
+        if (k < u->n_out)
+            st = stage(u, k);
+        if (k == 0 && st == DCM_OK)
+            st = meet(u);
+        if (k > 0 && k - 1 < u->n_in && st == DCM_OK)
+            st = finish(u, k - 1);
     }
     return st;
 }
@@ -285,38 +390,28 @@ static dcm_status meet(const run *u)
 static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
                          const dcmi_exchange *x)
 {
+    const unsigned char *direct_at[DCM_MAX_RANKS];
     run u = {
         .c = c,
         .coll = coll,
         .x = x,
         .lanes = x->is_shared ? 1 : (size_t)c->nranks,
+        .is_direct = x->header.arena != 0,
+        .direct_at = direct_at,
     };
-    size_t steps;
     dcm_status st;
 
-    dcmi_cpu_write_header(c, &x->header);
-    for (int r = 0; r < c->nranks && x->is_private; r++)
-        c->region[c->rank]->sending[c->epoch & 1][r] = x->out[r].bytes;
-    if (!c->has_rings || !x->is_staging)
-        dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
+    begin(&u);
     st = dcmi_cpu_grow(c);
     if (st != DCM_OK)
         return st;
     cut(&u);
-    if (x->is_staging && u.n_out == 0)
-        dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
-    steps = u.n_out > u.n_in ? u.n_out : u.n_in;
-    for (size_t k = 0; k <= steps && st == DCM_OK; k++) {
-        if (k < u.n_out)
-            st = stage(&u, k);
-        if (k == 0 && st == DCM_OK)
-            st = meet(&u);
-        if (k > 0 && k - 1 < u.n_in && st == DCM_OK)
-            st = finish(&u, k - 1);
-    }
+    if (x->is_staging && !u.is_direct && u.n_out == 0)
+        post_count(c, 0);
+    st = steps(&u);
     if (u.is_large)
         dcmi_stream_fence();
-    return st;
+    return u.is_direct && st == DCM_OK ? await_readers(&u) : st;
 }
 
 /* This rank's own part, when it does not lie there already. */

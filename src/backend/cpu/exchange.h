@@ -22,9 +22,10 @@ typedef struct dcmi_exchange {
     bool is_ragged;    /* blocks differ, or lie in rows: no mail */
     bool is_private;   /* only a pair knows what passes between it */
     size_t most;       /* bytes of the largest lane; unused when private */
-    size_t row;        /* in[]: bytes of a row */
-    size_t pitch;      /* in[]: from row to row */
-    uint64_t readers;  /* a bit a rank that reads what this one stages */
+    size_t skip;      /* of this rank's lane in everyone's src, unless shared */
+    size_t row;       /* in[]: bytes of a row */
+    size_t pitch;     /* in[]: from row to row */
+    uint64_t readers; /* a bit a rank that reads what this one stages */
     const unsigned char *own; /* this rank's part that it keeps; NULL: none */
     dcmi_part out[DCM_MAX_RANKS];
     dcmi_part in[DCM_MAX_RANKS]; /* bytes 0: nothing comes from there */

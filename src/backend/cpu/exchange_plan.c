@@ -29,23 +29,28 @@ static uint64_t shape_of(const dcmi_cpu *c, const dcm_coll *coll)
     return h;
 }
 
-/* Block r of `base`: by counts and displs, or packed and equal. */
+/* Elements before block r: by counts and displs, or packed and equal. */
+static size_t before(const dcm_coll *coll, int r, const size_t *counts,
+                     const size_t *displs)
+{
+    size_t skip = 0;
+
+    if (counts == NULL)
+        return (size_t)r * coll->count;
+    if (displs != NULL)
+        return displs[r];
+    for (int i = 0; i < r; i++)
+        skip += counts[i];
+    return skip;
+}
+
 static dcmi_part block(const dcm_coll *coll, const void *base, int r,
                        const size_t *counts, const size_t *displs)
 {
     const size_t item = dcm_dtype_bytes(coll->dtype);
-    size_t skip = 0;
 
-    if (counts == NULL)
-        return (dcmi_part){at(base, (size_t)r * coll->count * item),
-                           coll->count * item};
-    if (displs != NULL) {
-        skip = displs[r];
-    } else {
-        for (int i = 0; i < r; i++)
-            skip += counts[i];
-    }
-    return (dcmi_part){at(base, skip * item), counts[r] * item};
+    return (dcmi_part){at(base, before(coll, r, counts, displs) * item),
+                       (counts == NULL ? coll->count : counts[r]) * item};
 }
 
 static size_t largest(const dcm_coll *coll, int nranks)
@@ -90,6 +95,24 @@ static void plan_lanes(const dcmi_cpu *c, const dcm_coll *coll,
     for (int r = 0; r < c->nranks; r++)
         x->out[r] = block(coll, coll->src, r, coll->counts, coll->displs);
     x->own = x->out[c->rank].at;
+}
+
+/* Whether all of src can be read where it is; its place goes into the header. */
+static void find_arena(const dcmi_cpu *c, const dcm_coll *coll,
+                       dcmi_exchange *x)
+{
+    const bool writes_src =
+        coll->kind == DCM_COLL_ALL_TO_ALL && coll->src == coll->dst;
+    size_t bytes = x->out[0].bytes;
+
+    if (!x->is_staging || x->is_private || writes_src)
+        return;
+    if (!x->is_shared)
+        bytes = (size_t)(x->out[c->nranks - 1].at - x->out[0].at) +
+                x->out[c->nranks - 1].bytes;
+    if (bytes > 0)
+        x->header.arena =
+            dcmi_cpu_arena_of(c, coll->src, bytes, &x->header.src_offset);
 }
 
 static void plan_reduce(const dcmi_cpu *c, const dcm_coll *coll,
@@ -193,6 +216,8 @@ void dcmi_cpu_exchange_plan(const dcmi_cpu *c, const dcm_coll *coll,
     x->most = largest(coll, c->nranks);
     x->is_ragged = coll->counts != NULL;
     plans[coll->kind](c, coll, x);
+    x->skip = before(coll, c->rank, coll->counts, coll->displs) *
+              dcm_dtype_bytes(coll->dtype);
     x->readers &= ~(1ull << c->rank);
     if (c->nranks < 64)
         x->readers &= (1ull << c->nranks) - 1;
@@ -204,4 +229,6 @@ void dcmi_cpu_exchange_plan(const dcmi_cpu *c, const dcm_coll *coll,
         .count = count,
         .shape = shape_of(c, coll),
     };
+    if (c->arenas != NULL)
+        find_arena(c, coll, x);
 }
