@@ -111,7 +111,7 @@ static bool read_redops(dcmi_bench_opts *o, const char *list)
 
 #define OPERATIONS                                                             \
     "all_reduce, all_gather, all_to_all, barrier, broadcast, gather, reduce, " \
-    "reduce_scatter, scatter, sendrecv"
+    "reduce_scatter, scatter, sendrecv, exchange"
 
 static bool read_op(dcmi_bench_opts *o, int operands, char **argv)
 {
@@ -151,8 +151,9 @@ static bool settle(bench_conf *c, const words *w)
         cli_error("-b %zu is more than -e %zu", o->min_bytes, o->max_bytes);
         return false;
     }
-    if (o->use_arena && o->op == DCMI_BENCH_BARRIER) {
-        cli_error("a barrier has no buffers for --arena");
+    if (o->use_arena &&
+        (o->op == DCMI_BENCH_BARRIER || o->op == DCMI_BENCH_EXCHANGE)) {
+        cli_error("%s has no use for --arena", dcmi_bench_op_str(o->op));
         return false;
     }
     if (o->is_in_place && o->op != DCMI_BENCH_ALL_REDUCE) {
@@ -229,7 +230,7 @@ static const cli_spec spec = {
              "verified on every rank\nbefore and after it is timed; any "
              "wrong element makes the exit status 1. Operations: "
              "all_reduce, all_gather,\nall_to_all, barrier, broadcast, "
-             "gather, reduce, reduce_scatter, scatter, sendrecv.",
+             "gather, reduce, reduce_scatter, scatter, sendrecv, exchange.",
     .opts = options,
     .nopts = DCMI_ARRAY_LEN(options),
     .tail = "Under a launcher (devcomm run, torchrun, mpirun, srun) this "

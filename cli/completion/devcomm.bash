@@ -76,7 +76,7 @@ _devcomm()
     *)
         case $command in
         bench)
-            mapfile -t COMPREPLY < <(compgen -W "all_reduce all_gather all_to_all barrier broadcast gather reduce reduce_scatter scatter sendrecv" -- "$cur")
+            mapfile -t COMPREPLY < <(compgen -W "all_reduce all_gather all_to_all barrier broadcast gather reduce reduce_scatter scatter sendrecv exchange" -- "$cur")
             ;;
         help)
             mapfile -t COMPREPLY < <(compgen -W "run info check bench" -- \

@@ -39,6 +39,7 @@ double dcmi_bench_bus_factor(dcmi_bench_op op, int nranks)
         return 1.0;
     case DCMI_BENCH_ALL_GATHER:
     case DCMI_BENCH_ALL_TO_ALL:
+    case DCMI_BENCH_EXCHANGE:
     case DCMI_BENCH_GATHER:
     case DCMI_BENCH_REDUCE_SCATTER:
     case DCMI_BENCH_SCATTER:
@@ -254,6 +255,8 @@ static dcm_status sweep_sizes(sweep *s, dcm_dtype dtype, dcm_op redop)
             break;
         /* Small sizes may give the same blocks. */
         whole = dcmi_bench_whole(s->b->opts->op, s->b->nranks, count);
+        if (whole * elem > dcmi_bench_most(s->b->opts->op, s->b->nranks))
+            break;
         if (whole != last)
             st = one_row(s, dtype, redop, whole);
         last = whole;

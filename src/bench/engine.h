@@ -36,7 +36,8 @@
     X(REDUCE, "reduce")                                                        \
     X(REDUCE_SCATTER, "reduce_scatter")                                        \
     X(SCATTER, "scatter")                                                      \
-    X(SENDRECV, "sendrecv")
+    X(SENDRECV, "sendrecv")                                                    \
+    X(EXCHANGE, "exchange")
 
 typedef enum dcmi_bench_op {
 #define DCMI_X(id, name) DCMI_BENCH_##id,

@@ -76,6 +76,7 @@ static const struct {
     [DCMI_BENCH_REDUCE] = {ONE, ONE_ROOT, own, of_all},
     [DCMI_BENCH_REDUCE_SCATTER] = {ALL, ONE, own, of_all},
     [DCMI_BENCH_SCATTER] = {ALL_ROOT, ONE, of_block, own},
+    [DCMI_BENCH_EXCHANGE] = {ONE, ALL, own, of_block},
     [DCMI_BENCH_SENDRECV] = {ONE, ONE, own, of_last},
 };
 
@@ -108,6 +109,12 @@ size_t dcmi_bench_whole(dcmi_bench_op op, int nranks, size_t count)
     if (!is_cut(op) || count == 0)
         return count;
     return count < n ? n : count / n * n;
+}
+
+size_t dcmi_bench_most(dcmi_bench_op op, int nranks)
+{
+    return op == DCMI_BENCH_EXCHANGE ? (size_t)nranks * DCM_EXCHANGE_MAX
+                                     : SIZE_MAX;
 }
 
 static int blocks(side s, const dcmi_bench *b)
@@ -165,6 +172,9 @@ dcm_status dcmi_bench_call(const dcmi_bench *b, size_t count, dcm_dtype dtype,
                                   NULL);
     case DCMI_BENCH_SCATTER:
         return dcm_scatter(b->comm, b->src, b->dst, n, dtype, ROOT, NULL);
+    case DCMI_BENCH_EXCHANGE:
+        return dcm_group_exchange(b->group, b->src, b->dst,
+                                  n * dcm_dtype_bytes(dtype), 0);
     case DCMI_BENCH_SENDRECV:
         return send_and_receive(b, n, dtype);
     case DCMI_BENCH_ALL_REDUCE:

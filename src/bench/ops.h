@@ -19,6 +19,9 @@ bool dcmi_bench_may_alias(dcmi_bench_op op);
 /* The next count that is whole blocks. */
 size_t dcmi_bench_whole(dcmi_bench_op op, int nranks, size_t count);
 
+/* Bytes of the largest row. */
+size_t dcmi_bench_most(dcmi_bench_op op, int nranks);
+
 dcm_status dcmi_bench_call(const dcmi_bench *b, size_t count, dcm_dtype dtype,
                            dcm_op redop);
 

@@ -493,6 +493,9 @@ test_bench()
         is "$(rows)" 8 "rows, $mode"
         is "$(wrong)" 0 "wrong, $mode"
     done
+    run 0 "$devcomm" bench exchange -n 3 -b 12 -f 2 -d u8 --iters 3
+    is "$(rows)" 11 "rows, exchange"
+    is "$(wrong)" 0 "wrong, exchange"
     run 0 "$devcomm" bench all_reduce -n 1 -e 64 --iters 2
     # A rank of another job.
     run 0 "$devcomm" run -n 2 -- "$devcomm" bench all_reduce -e 64 --iters 2
