@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Conformance of every collective but all_reduce: one table of kinds, one loop
- * over types, operators, ranks, counts, roots and alignments.  Each rank knows
- * every rank's input by a formula and computes what it must receive; reductions
- * are compared with the scalar set, bit for bit.  Red zones round both buffers.
+ * Conformance of every collective: one table of kinds, one loop over types,
+ * operators, ranks, counts, roots and alignments, with a thread a rank and with all
+ * ranks in one thread.  Each rank knows every rank's input by a formula and computes
+ * what it must receive; reductions are compared with the scalar set, bit for bit.
+ * Red zones round both buffers.
  */
 #include "support.h"
 
@@ -46,11 +47,17 @@ typedef struct site {
     bool is_dst_there;
     unsigned char *want;          /* dst's expected content */
     unsigned char *inputs[MAX_N]; /* of every rank */
+    /* Of the case under way. */
+    unsigned char *src, *dst;
+    size_t src_bytes, dst_bytes;
+    bool is_in_place;
+    size_t send[MAX_N], recv[MAX_N], displs[MAX_N];
 } site;
 
 static bool is_reduction(dcm_coll_kind kind)
 {
-    return kind == DCM_COLL_REDUCE || kind == DCM_COLL_REDUCE_SCATTER;
+    return kind == DCM_COLL_ALL_REDUCE || kind == DCM_COLL_REDUCE ||
+           kind == DCM_COLL_REDUCE_SCATTER;
 }
 
 /* Elements that `from` has for `to`: zero, small and full ones. */
@@ -78,6 +85,7 @@ static size_t block_at(const test_case *t, int from, int to)
 static size_t src_count(const test_case *t, int rank)
 {
     switch (t->kind) {
+    case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_REDUCE:
     case DCM_COLL_GATHER:
         return t->count;
@@ -87,7 +95,6 @@ static size_t src_count(const test_case *t, int rank)
         return rank == t->root ? t->count * (size_t)t->nranks : 0;
     case DCM_COLL_ALL_GATHER:
         return pair_count(t, 0, rank);
-    case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
     case DCM_COLL_SEND:
     case DCM_COLL_RECV:
@@ -107,6 +114,7 @@ static size_t dst_count(const test_case *t, int rank)
         return rank == t->root ? t->count : 0;
     case DCM_COLL_GATHER:
         return rank == t->root ? t->count * (size_t)t->nranks : 0;
+    case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BROADCAST:
     case DCM_COLL_SCATTER:
         return t->count;
@@ -114,7 +122,6 @@ static size_t dst_count(const test_case *t, int rank)
         return pair_count(t, 0, rank);
     case DCM_COLL_ALL_GATHER:
         return block_at(t, 0, t->nranks);
-    case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
     case DCM_COLL_SEND:
     case DCM_COLL_RECV:
@@ -214,34 +221,35 @@ static void expect_inner(const test_case *t, site *s, size_t outer,
     }
 }
 
-static dcm_status call_uneven(dcm_comm *comm, const test_case *t, int rank,
-                              const void *src, void *dst)
+static dcm_status call_uneven(dcm_comm *comm, const test_case *t, site *s)
 {
-    size_t send[MAX_N];
-    size_t recv[MAX_N];
-    size_t displs[MAX_N];
+    const size_t *displs = t->shift != 0 ? s->displs : NULL;
 
     for (int r = 0; r < t->nranks; r++) {
-        send[r] = pair_count(t, rank, r);
-        recv[r] = pair_count(t, r, rank);
-        displs[r] = block_at(t, rank, r);
+        s->send[r] = pair_count(t, s->rank, r);
+        s->recv[r] = pair_count(t, r, s->rank);
+        s->displs[r] = block_at(t, s->rank, r);
     }
     if (t->kind == DCM_COLL_ALL_GATHER)
-        return dcm_all_gather_v(comm, src, dst, send,
-                                t->shift != 0 ? displs : NULL, t->dtype, NULL);
+        return dcm_all_gather_v(comm, s->src, s->dst, s->send, displs, t->dtype,
+                                NULL);
     if (t->kind == DCM_COLL_REDUCE_SCATTER)
-        return dcm_reduce_scatter_v(comm, src, dst, send, t->dtype, t->op,
-                                    NULL);
-    return dcm_all_to_all_v(comm, src, send, t->shift != 0 ? displs : NULL, dst,
-                            recv, NULL, t->dtype, NULL);
+        return dcm_reduce_scatter_v(comm, s->src, s->dst, s->send, t->dtype,
+                                    t->op, NULL);
+    return dcm_all_to_all_v(comm, s->src, s->send, displs, s->dst, s->recv,
+                            NULL, t->dtype, NULL);
 }
 
-static dcm_status call(dcm_comm *comm, const test_case *t, int rank,
-                       const void *src, void *dst)
+static dcm_status call(dcm_comm *comm, const test_case *t, site *s)
 {
+    const void *src = s->src;
+    void *dst = s->dst;
+
     if (t->shape == UNEVEN)
-        return call_uneven(comm, t, rank, src, dst);
+        return call_uneven(comm, t, s);
     switch (t->kind) {
+    case DCM_COLL_ALL_REDUCE:
+        return dcm_all_reduce(comm, src, dst, t->count, t->dtype, t->op, NULL);
     case DCM_COLL_REDUCE:
         return dcm_reduce(comm, src, dst, t->count, t->dtype, t->op, t->root,
                           NULL);
@@ -256,7 +264,6 @@ static dcm_status call(dcm_comm *comm, const test_case *t, int rank,
                                   NULL);
     case DCM_COLL_ALL_TO_ALL:
         return dcm_all_to_all(comm, src, dst, t->count, t->dtype, NULL);
-    case DCM_COLL_ALL_REDUCE:
     case DCM_COLL_BARRIER:
     case DCM_COLL_SEND:
     case DCM_COLL_RECV:
@@ -286,16 +293,16 @@ static void report(const test_case *t, int rank)
     abort();
 }
 
-static void run_case(dcm_comm *comm, const test_case *t, site *s, uint64_t seed)
+static void prepare(const test_case *t, site *s, uint64_t seed)
 {
     const size_t item = dcm_dtype_bytes(t->dtype);
-    const size_t src_bytes = src_count(t, s->rank) * item;
-    const size_t dst_bytes = dst_count(t, s->rank) * item;
     const ptrdiff_t at = place(t, s->rank) * (ptrdiff_t)item;
-    unsigned char *src = s->src_base + RED + t->shift;
-    unsigned char *dst = s->dst_base + RED + t->shift;
-    const bool in_place = t->in_place && src_bytes > 0 && dst_bytes > 0;
 
+    s->src_bytes = src_count(t, s->rank) * item;
+    s->dst_bytes = dst_count(t, s->rank) * item;
+    s->src = s->src_base + RED + t->shift;
+    s->dst = s->dst_base + RED + t->shift;
+    s->is_in_place = t->in_place && s->src_bytes > 0 && s->dst_bytes > 0;
     for (int r = 0; r < t->nranks; r++)
         fill(s->inputs[r], src_count(t, r) * item, r, seed);
     if (t->shape == INNER)
@@ -304,22 +311,42 @@ static void run_case(dcm_comm *comm, const test_case *t, site *s, uint64_t seed)
         expect(t, s);
     memset(s->src_base, RED_BYTE, s->room);
     memset(s->dst_base, RED_BYTE, s->room);
-    if (in_place && at >= 0)
-        src = dst + at;
-    else if (in_place)
-        dst = src - at;
-    memcpy(src, s->inputs[s->rank], src_bytes);
-    die_unless(call(comm, t, s->rank, src, dst) == DCM_OK);
-    if (memcmp(dst, s->want, dst_bytes) != 0)
+    if (s->is_in_place && at >= 0)
+        s->src = s->dst + at;
+    else if (s->is_in_place)
+        s->dst = s->src - at;
+    memcpy(s->src, s->inputs[s->rank], s->src_bytes);
+}
+
+static void verify(const test_case *t, const site *s)
+{
+    if (memcmp(s->dst, s->want, s->dst_bytes) != 0)
         report(t, s->rank);
-    if (!in_place && memcmp(src, s->inputs[s->rank], src_bytes) != 0)
+    if (!s->is_in_place &&
+        memcmp(s->src, s->inputs[s->rank], s->src_bytes) != 0)
         report(t, s->rank);
     check_red(s->src_base, RED + t->shift);
     check_red(s->dst_base, RED + t->shift);
-    if (!in_place) {
-        check_red(src + src_bytes, RED);
-        check_red(dst + dst_bytes, RED);
+    if (!s->is_in_place) {
+        check_red(s->src + s->src_bytes, RED);
+        check_red(s->dst + s->dst_bytes, RED);
     }
+}
+
+/* One of `n` ranks that this thread drives; alone it needs no scope. */
+static void run_case(dcm_comm **comms, site *sites, int n, const test_case *t,
+                     uint64_t seed)
+{
+    for (int i = 0; i < n; i++)
+        prepare(t, &sites[i], seed);
+    if (n > 1)
+        die_unless(dcm_begin() == DCM_OK);
+    for (int i = 0; i < n; i++)
+        die_unless(call(comms[i], t, &sites[i]) == DCM_OK);
+    if (n > 1)
+        die_unless(dcm_end() == DCM_OK);
+    for (int i = 0; i < n; i++)
+        verify(t, &sites[i]);
 }
 
 typedef struct grid {
@@ -336,6 +363,7 @@ static const struct {
     bool has_root;
     bool may_alias;
 } kinds[] = {
+    {DCM_COLL_ALL_REDUCE, EVEN, false, true},
     {DCM_COLL_REDUCE, EVEN, true, true},
     {DCM_COLL_BROADCAST, EVEN, true, true},
     {DCM_COLL_GATHER, EVEN, true, true},
@@ -353,7 +381,7 @@ enum {
 };
 
 /* The operators matter to reductions alone. */
-static void run_kind(const grid *g, dcm_comm *comm, site *s, int k,
+static void run_kind(const grid *g, dcm_comm **comms, site *sites, int n, int k,
                      size_t count)
 {
     static const unsigned shifts[] = {0, 1, 4, 60};
@@ -375,9 +403,9 @@ static void run_kind(const grid *g, dcm_comm *comm, site *s, int k,
 
         if (count > 20000 && i % (test_is_thin() ? 37 : 11) != 0)
             continue;
-        if (test_is_thin() && i % 5 != 0)
+        if ((test_is_thin() && i % 5 != 0) || (g->arena && i % 3 != 0))
             continue;
-        run_case(comm, &t, s, serial++);
+        run_case(comms, sites, n, &t, serial++);
     }
 }
 
@@ -440,7 +468,7 @@ static void rank_main(int rank, dcm_group *group, void *arg)
         make_arena(&s, comm);
     for (size_t c = 0; c < g->n_counts; c++) {
         for (int k = 0; k < KINDS; k++)
-            run_kind(g, comm, &s, k, g->counts[c]);
+            run_kind(g, &comm, &s, 1, k, g->counts[c]);
     }
     die_unless(dcm_comm_finalize(comm, 0) == DCM_OK);
     free_site(&s, g->nranks);
@@ -475,8 +503,9 @@ static void test_large(void **state)
         grid g = {n, large, test_is_thin() ? 1 : 2, test_seed(), false};
 
         test_run_threads(n, rank_main, &g);
-        g.arena = true;
-        test_run_threads(n, rank_main, &g);
+        g.arena = n == 2;
+        if (g.arena)
+            test_run_threads(n, rank_main, &g);
     }
 }
 
@@ -516,7 +545,7 @@ static void mixed_rank(int rank, dcm_group *group, void *arg)
             .shift = (unsigned)(v >> 53) % 61,
         };
 
-        run_case(comm[(v >> 60) & 1], &t, &s, v);
+        run_case(&comm[(v >> 60) & 1], &s, 1, &t, v);
         if (v % 13 == 0) {
             int32_t one = 1;
 
@@ -545,8 +574,45 @@ static void test_mixed(void **state)
     }
 }
 
-/* Ranks of one thread, between begin and end. */
+/* All ranks in one thread, between begin and end. */
+static void one_thread(int n, const size_t *few, size_t n_few)
+{
+    const grid g = {n, few, n_few, test_seed(), false};
+    dcm_group *groups[MAX_N];
+    dcm_comm *comms[MAX_N];
+    site sites[MAX_N];
+
+    assert_ok(dcm_group_new_local(groups, n, NULL));
+    assert_ok(dcm_comm_new_multi(comms, groups, n, NULL));
+    for (int r = 0; r < n; r++)
+        make_site(&sites[r], r, n, few[n_few - 1]);
+    for (size_t c = 0; c < n_few; c++) {
+        for (int k = 0; k < KINDS; k++)
+            run_kind(&g, comms, sites, n, k, few[c]);
+    }
+    for (int r = 0; r < n; r++) {
+        dcm_comm_free(comms[r]);
+        free_site(&sites[r], n);
+    }
+    for (int r = 0; r < n; r++)
+        dcm_group_free(groups[r]);
+}
+
 static void test_one_thread(void **state)
+{
+    static const int ranks[] = {1, 2, 3, 4, 5, 8};
+    static const size_t few[] = {0, 3, 130, 4099};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++) {
+        if (!test_is_thin() || ranks[i] <= 3)
+            one_thread(ranks[i], few, 4);
+    }
+    one_thread(2, large, 1);
+}
+
+/* Operations of one communicator that build on each other, in one scope. */
+static void test_in_order(void **state)
 {
     enum {
         N = 4,
@@ -599,10 +665,9 @@ static void test_one_thread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grid),
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_mixed),
-        cmocka_unit_test(test_one_thread),
+        cmocka_unit_test(test_grid),     cmocka_unit_test(test_large),
+        cmocka_unit_test(test_mixed),    cmocka_unit_test(test_one_thread),
+        cmocka_unit_test(test_in_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
