@@ -297,6 +297,41 @@ static void test_forced(void **state)
     }
 }
 
+/* Nothing to reduce: still an operation, which no rank may run ahead of. */
+static void empty_rank(int rank, dcm_group *group, void *arg)
+{
+    dcm_comm_opts opts = DCM_COMM_OPTS_INIT;
+    dcm_comm *comm;
+
+    opts.algo = arg;
+    opts.timeout_ms = 20000;
+    die_unless(dcm_comm_new(&comm, group, &opts) == DCM_OK);
+    for (int32_t i = 0; i < 3000; i++) {
+        int32_t v = rank + i;
+
+        for (int k = 0; k < i % 4; k++)
+            die_unless(dcm_all_reduce(comm, NULL, NULL, 0, DCM_I32, DCM_SUM,
+                                      NULL) == DCM_OK);
+        if (strcmp(opts.algo, "direct") == 0)
+            continue;
+        die_unless(dcm_all_reduce(comm, &v, &v, 1, DCM_I32, DCM_SUM, NULL) ==
+                   DCM_OK);
+        die_unless(v == 2 * i + 1);
+    }
+    die_unless(dcm_comm_finalize(comm, 0) == DCM_OK);
+    dcm_comm_free(comm);
+}
+
+static void test_empty(void **state)
+{
+    static const char *const algos[] = {"auto", "mail", "one_shot", "two_shot",
+                                        "direct"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(algos) / sizeof(algos[0]); i++)
+        test_run_threads(2, empty_rank, (void *)(uintptr_t)algos[i]);
+}
+
 static void test_arena(void **state)
 {
     static const int ranks[] = {1, 2, 3, 4};
@@ -311,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_auto),
         cmocka_unit_test(test_forced),
+        cmocka_unit_test(test_empty),
         cmocka_unit_test(test_arena),
     };
 

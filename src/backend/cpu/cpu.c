@@ -216,6 +216,9 @@ static dcmi_cpu_algo choose(const dcmi_cpu *c, const dcm_coll *coll)
 {
     const size_t bytes = coll->count * dcm_dtype_bytes(coll->dtype);
 
+    /* Also when forced: others would post no line, which ctx.h demands. */
+    if (bytes == 0)
+        return DCMI_ALGO_MAIL;
     if (c->forced != DCMI_ALGO_AUTO)
         return c->forced;
     if (bytes <= dcmi_cpu_mail_limit(c) && dcmi_cpu_mail_fits(c, coll))
