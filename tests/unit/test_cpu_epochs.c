@@ -73,10 +73,43 @@ static void test_turns(void **state)
     test_run_threads(N, one_rank, NULL);
 }
 
+/* Small messages between pairs are no reason to measure the placement again. */
+static void pairs(int rank, dcm_group *group, void *arg)
+{
+    enum {
+        CALLS = 200
+    };
+    const size_t counts[2] = {3, 3};
+    unsigned char src[6] = {0};
+    unsigned char dst[6];
+    const dcmi_cpu *c;
+    uint32_t before;
+    dcm_comm *comm;
+
+    (void)rank;
+    (void)arg;
+    die_unless(dcm_comm_new(&comm, group, NULL) == DCM_OK);
+    c = comm->ctx;
+    before = c->epoch;
+    for (int i = 0; i < CALLS; i++)
+        die_unless(dcm_all_to_all_v(comm, src, counts, NULL, dst, counts, NULL,
+                                    DCM_U8, NULL) == DCM_OK);
+    die_unless(c->epoch - before == CALLS);
+    die_unless(dcm_comm_finalize(comm, 0) == DCM_OK);
+    dcm_comm_free(comm);
+}
+
+static void test_pairs(void **state)
+{
+    (void)state;
+    test_run_threads(2, pairs, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_pairs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

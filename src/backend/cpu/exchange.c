@@ -107,8 +107,8 @@ static void cut(run *u)
         take = u->piece * u->lanes;
     }
     u->ring = dcmi_cpu_ring_take(u->c, take);
-    if (!u->x->is_private)
-        u->c->work += most * u->lanes;
+    /* What all know of it, alike: between pairs, that there is something. */
+    u->c->work += u->x->is_private ? u->lanes * DCMI_SECTOR : most * u->lanes;
     count_pieces(u);
 }
 

@@ -72,7 +72,6 @@ size_t dcmi_cpu_ring_take(dcmi_cpu *c, size_t bytes)
         c->ring_at = 0;
     at = c->ring_at;
     c->ring_at += need;
-    c->work += bytes;
     return at;
 }
 
@@ -167,6 +166,7 @@ dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
 
     o.chunk = (c->is_crowded ? CROWDED_CHUNK : CHUNK) / o.item;
     o.at = dcmi_cpu_ring_take(c, coll->count * o.item);
+    c->work += coll->count * o.item;
     chunks = (uint32_t)((coll->count + o.chunk - 1) / o.chunk);
     for (uint32_t k = 0; k <= chunks && st == DCM_OK; k++) {
         if (k < chunks)
