@@ -31,7 +31,8 @@
  * When a peer     Waits go through the team's watch.  A rank that gives up fails
  * dies            the team, and all others find the same failure.
  *
- * Model: tests/model/test_cpu.c runs these protocols between threads.
+ * Model: tests/conf/test_streams_of_calls.c and test_collectives.c under TSan;
+ * near the wrap, tests/unit/test_cpu_epochs.c.
  */
 #ifndef DCMI_CPU_CTX_H
 #define DCMI_CPU_CTX_H
