@@ -36,7 +36,8 @@
     X(SPIN_US, "DEVCOMM_SPIN_US", "microseconds", "50",                        \
       "How long a wait spins before it yields and parks; 0: not at all.")      \
     X(CHECK_EVERY, "DEVCOMM_CHECK_EVERY", "operations", "0",                   \
-      "Checks a known sum behind every so many operations; 0: never.")         \
+      "Checks a known sum behind every so many operations; 0: never. Not "     \
+      "with a forced algorithm.")                                              \
     X(STAGING_KIB, "DEVCOMM_CPU_STAGING_KIB", "KiB a rank", "4096",            \
       "CPU backend: staging memory that large messages rotate through.")       \
     X(SIMD, "DEVCOMM_CPU_SIMD", "scalar, base, avx2 or avx512",                \

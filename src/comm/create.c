@@ -65,6 +65,12 @@ static dcm_status read_wish(wish *w, const dcm_comm_opts *opts)
     w->timeout_ms = o.timeout_ms;
     w->check_every =
         (uint32_t)dcmi_env_u64(DCMI_ENV_CHECK_EVERY, 0, UINT32_MAX, &ok);
+    if (ok && w->check_every != 0 && w->algo != NULL &&
+        strcmp(w->algo, "auto") != 0)
+        return dcmi_err(DCM_E_INVAL,
+                        "DEVCOMM_CHECK_EVERY needs sizes that the forced "
+                        "algorithm %s may not serve",
+                        w->algo);
     return ok ? DCM_OK : DCM_E_INVAL;
 }
 

@@ -124,6 +124,7 @@ static void test_wrong(void **state)
 
 static void test_garbage(void **state)
 {
+    dcm_comm_opts opts = DCM_COMM_OPTS_INIT;
     dcm_group *group;
     dcm_comm *comm;
 
@@ -132,6 +133,10 @@ static void test_garbage(void **state)
     assert_ok(dcm_group_new_local(&group, 1, NULL));
     assert_status(dcm_comm_new(&comm, group, NULL), DCM_E_INVAL,
                   "DEVCOMM_CHECK_EVERY");
+    assert_int_equal(setenv("DEVCOMM_CHECK_EVERY", "1", 1), 0);
+    opts.algo = "mail"; /* which would not serve the largest of the sums */
+    assert_status(dcm_comm_new(&comm, group, &opts), DCM_E_INVAL,
+                  "forced algorithm mail");
     dcm_group_free(group);
 }
 
