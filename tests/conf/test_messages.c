@@ -430,13 +430,37 @@ static void test_args(void **state)
     test_run_threads(2, args_rank, NULL);
 }
 
+/* A channel to oneself has one ring of pieces, not one an end. */
+static void test_footprint(void **state)
+{
+    static unsigned char from[4096];
+    static unsigned char to[4096];
+    dcm_comm_info before = {.size = sizeof(before)};
+    dcm_comm_info after = {.size = sizeof(after)};
+    dcm_group *group;
+    dcm_comm *comm;
+
+    (void)state;
+    assert_ok(dcm_group_new_local(&group, 1, NULL));
+    assert_ok(dcm_comm_new(&comm, group, NULL));
+    dcm_comm_info_get(comm, &before);
+    assert_ok(dcm_begin());
+    assert_ok(dcm_send(comm, from, sizeof(from), DCM_U8, 0, NULL));
+    assert_ok(dcm_recv(comm, to, sizeof(to), DCM_U8, 0, NULL));
+    assert_ok(dcm_end());
+    dcm_comm_info_get(comm, &after);
+    assert_int_equal(after.shared_bytes - before.shared_bytes, 4 * 64 * 1024);
+    dcm_comm_free(comm);
+    dcm_group_free(group);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_neighbours),  cmocka_unit_test(test_burst),
         cmocka_unit_test(test_random_sets), cmocka_unit_test(test_one_thread),
         cmocka_unit_test(test_mismatch),    cmocka_unit_test(test_late),
-        cmocka_unit_test(test_args),
+        cmocka_unit_test(test_args),        cmocka_unit_test(test_footprint),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

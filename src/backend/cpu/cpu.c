@@ -366,9 +366,10 @@ static void footprint(void *ctx, size_t *now_p, size_t *most_p)
     const size_t n = (size_t)c->nranks;
     size_t channels = 0; /* that have pieces, as far as this rank sees */
 
-    for (size_t r = 0; r < n; r++)
-        channels +=
-            (c->to[r].is_open ? 1u : 0u) + (c->from[r].is_open ? 1u : 0u);
+    for (int r = 0; r < c->nranks; r++) {
+        channels += c->to[r].is_open ? 1 : 0;
+        channels += c->from[r].is_open && r != c->rank ? 1 : 0;
+    }
     *most_p = c->region_bytes * n + dcmi_cpu_arena_total(c);
     *now_p = (c->has_rings ? c->pairs_offset : c->ring_offset) * n +
              channels * DCMI_PAIR_PIECES * c->pair_piece +
