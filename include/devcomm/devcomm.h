@@ -494,7 +494,8 @@ DCM_API DCM_MUST_USE dcm_status dcm_end(void);
  */
 DCM_API DCM_MUST_USE dcm_status dcm_arena_new(dcm_arena **arena_p,
                                               dcm_comm *comm, size_t bytes);
-DCM_API void dcm_arena_free(dcm_arena *arena); /* local; NULL is allowed */
+/* Local; no rank's later collectives take src from it.  NULL is allowed. */
+DCM_API void dcm_arena_free(dcm_arena *arena);
 
 /*
  * Take `bytes` from this rank's part, aligned to 128 bytes.  Local: ranks that

@@ -381,6 +381,40 @@ static void test_scope_fails(void **state)
     }
 }
 
+/* A rank that has freed an arena cannot read there what another gives. */
+static void freed_rank(int rank, dcm_group *g, void *arg)
+{
+    enum {
+        COUNT = 10000
+    };
+    static char dst[2][2 * COUNT];
+    char own[COUNT] = {0};
+    void *src = own;
+    dcm_arena *a;
+    dcm_comm *c;
+
+    (void)arg;
+    die_unless(dcm_comm_new(&c, g, NULL) == DCM_OK);
+    die_unless(dcm_arena_new(&a, c, PART) == DCM_OK);
+    if (rank == 0)
+        dcm_arena_free(a);
+    else
+        die_unless(dcm_arena_alloc(a, &src, COUNT) == DCM_OK);
+    die_unless(dcm_all_gather(c, src, dst[rank], COUNT, DCM_U8, NULL) ==
+               DCM_E_MISMATCH);
+    if (rank == 0)
+        die_unless(strstr(dcm_errmsg(), "that rank 0 has freed") != NULL);
+    if (rank == 1)
+        dcm_arena_free(a);
+    dcm_comm_free(c);
+}
+
+static void test_arena_freed_elsewhere(void **state)
+{
+    (void)state;
+    test_run_threads(2, freed_rank, NULL);
+}
+
 #define with_one(f) cmocka_unit_test_setup_teardown(f, make_one, free_one)
 
 int main(void)
@@ -394,6 +428,7 @@ int main(void)
         with_one(test_arena_releases_only_its_own),
         cmocka_unit_test(test_arena_sizes_differ),
         cmocka_unit_test(test_arena_reduces),
+        cmocka_unit_test(test_arena_freed_elsewhere),
         with_one(test_scope_arguments),
         with_one(test_scope_nests),
         cmocka_unit_test(test_scope_many),

@@ -288,7 +288,8 @@ static dcm_status find_direct(run *u, int rank)
         return dcmi_team_fail(
             c->team,
             dcmi_err(
-                DCM_E_INVAL, "%s gave src from an arena that rank %d has freed",
+                DCM_E_MISMATCH,
+                "%s gave src from an arena that rank %d has freed",
                 dcmi_group_name_rank(c->team->group, rank, name, sizeof(name)),
                 c->rank),
             c->rank);
