@@ -8,7 +8,8 @@
  *                 take memory only when a message first needs them.
  * Writers and     A rank writes its own region only (and, with arenas, its shard
  * readers         of every rank's output); all ranks read all regions.
- * Epochs          Operation e of a communicator has epoch e (32 bits, from 1).
+ * Epochs          Operation e of a communicator has epoch e (32 bits, from 1); send
+ *                 and recv are none (message.c).
  *                 Every operation begins with each rank posting its mail line 0
  *                 of half e & 1, and no rank ends e before it has seen all peers'
  *                 line 0 of e.  Hence, while a rank is in e:
@@ -68,7 +69,7 @@ typedef struct dcmi_line {
 /* What line 0 carries for messages that are not mail. */
 typedef struct dcmi_header {
     uint32_t kind;  /* kind << 16 | dtype << 8 | op */
-    uint32_t arena; /* number of the arena that holds both buffers; 0: none */
+    uint32_t arena; /* that holds src (all_reduce: and dst); 0: none */
     uint64_t count;
     uint64_t src_offset; /* within this rank's part of the arena */
     uint64_t dst_offset;
@@ -99,7 +100,7 @@ typedef struct dcmi_pair {
 typedef struct dcmi_region {
     dcmi_line mail[2][DCMI_MAIL_LINES];
     dcmi_word reduced; /* pieces of this rank's shard that are in results */
-    dcmi_word done;    /* this rank no longer reads or writes others' memory */
+    dcmi_word done;    /* pieces taken; direct: through with others' memory */
     dcmi_word ready;   /* the rings have their memory */
     dcmi_word ping;    /* of the placement probe */
     /* Bytes for each rank in this all_to_all_v, before the first count. */

@@ -17,8 +17,8 @@
  *
  * A rank whose src lies in an arena stages nothing: its header says where src is,
  * and its line 0 counts every piece at once.  Readers take the pieces from src
- * itself; at their end they set `done` to ALL, and the owner waits for that before
- * it leaves, as the caller may write src then.  Nobody waits for the owner's end, so
+ * itself; at their end they set `done` to ALL_READ, and the owner waits for that
+ * before it leaves, as the caller may write src then.  Nobody waits for its end, so
  * the above holds.  Each reader sees from each header which way that rank's pieces
  * come, so ranks need not agree.  An all_to_all in place would write into src what
  * others have yet to read there, so it is staged.
@@ -31,7 +31,9 @@
  * root of a broadcast waits until all have come, but not until they have read.
  *
  * In place: a rank writes a part of dst in step k only where it staged or kept that
- * very part in step k - 1 or before, so all_to_all may have src == dst.
+ * very part in step k - 1 or before, so all_to_all may have src == dst.  Where src is
+ * read in place, dst may share with it only the part that this rank keeps, which
+ * nobody else reads (reduce_scatter), or that nobody writes (all_gather).
  */
 #include <string.h>
 

@@ -15,7 +15,7 @@ typedef struct dcmi_part {
 } dcmi_part;
 
 typedef struct dcmi_exchange {
-    dcmi_header header; /* the same on all ranks */
+    dcmi_header header; /* the same on all ranks but for the arena */
     bool is_shared;  /* all readers read one lane, out[0]; else lane r is r's */
     bool is_staging; /* this rank stages */
     bool is_reduction; /* what is read is reduced into in[rank] */
