@@ -90,7 +90,9 @@ dcm_status dcmi_check_after(dcm_comm *comm)
         k->src[i] = value(k, i) + (uint32_t)comm->team.rank;
         k->dst[i] = ~0u;
     }
+    dcmi_record_begin(&comm->team.recorder, &coll, 0, comm->team.nranks);
     st = comm->ops->all_reduce(comm->ctx, &coll);
+    dcmi_record_end(&comm->team.recorder, st);
     if (st == DCM_OK)
         st = compare(comm, k, count);
     k->serial++;

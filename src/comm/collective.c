@@ -57,7 +57,10 @@ dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll)
         return st;
     comm->operations++;
     comm->team.epoch = comm->operations;
+    dcmi_record_begin(&comm->team.recorder, coll, comm->operations,
+                      comm->team.nranks);
     st = call(comm, coll);
+    dcmi_record_end(&comm->team.recorder, st);
     if (DCMI_UNLIKELY(st == DCM_E_INVAL))
         comm->operations--; /* it has not begun */
     if (DCMI_UNLIKELY(comm->check != NULL) && st == DCM_OK)

@@ -215,7 +215,7 @@ static dcm_status set_up_team(dcm_comm *comm, const wish *w)
     const size_t bytes = dcmi_team_bytes(comm->group->nranks);
     dcm_status st;
 
-    st = dcmi_segment_new(&comm->segment, comm->group, "devcomm-team", bytes,
+    st = dcmi_segment_new(&comm->segment, comm->group, DCMI_TEAM_MEMFD, bytes,
                           w->timeout_ms);
     if (st != DCM_OK)
         return st;
@@ -225,6 +225,8 @@ static dcm_status set_up_team(dcm_comm *comm, const wish *w)
     if (st == DCM_OK)
         dcmi_team_init(&comm->team, comm->group,
                        dcmi_segment_base(comm->segment), w->timeout_ms);
+    if (st == DCM_OK && comm->group->rank == 0)
+        dcmi_team_title(&comm->team, comm->ops->name);
     return dcmi_group_vote(comm->group, st, w->timeout_ms);
 }
 
@@ -243,6 +245,7 @@ static dcm_status set_up_backend(dcm_comm *comm, const wish *w)
     dcm_status st;
 
     st = comm->ops->open(&comm->ctx, &env);
+    dcmi_record_found(&comm->team.recorder);
     if (st == DCM_OK && w->check_every != 0)
         st = dcmi_check_new(&comm->check, w->check_every);
     return dcmi_group_vote(comm->group, st, w->timeout_ms);

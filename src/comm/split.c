@@ -20,6 +20,7 @@ static dcm_status derive(dcm_comm **comm_p, dcm_comm *parent, dcmi_boot *boot,
 {
     const dcmi_group_setup setup = {
         .name = "",
+        .job = parent->group->job,
         .timeout_ms = parent->group->timeout_ms,
     };
     dcm_group *group;

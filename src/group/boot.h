@@ -14,6 +14,8 @@
 
 #include <stdbool.h>
 
+#include "group/card.h"
+
 typedef struct dcmi_boot dcmi_boot;
 
 typedef struct dcmi_boot_ops {
@@ -45,6 +47,7 @@ typedef struct dcmi_boot_opts {
     const char *token; /* NULL: none */
     bool allow_no_token;
     uint64_t deadline_ns; /* of dcmi_now_ns() */
+    dcmi_card *card;      /* told who has come; NULL: none */
 } dcmi_boot_opts;
 
 /*

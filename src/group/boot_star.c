@@ -269,6 +269,7 @@ dcm_status dcmi_boot_star(dcmi_boot **boot_p, const char *address, int rank,
     star->base.nranks = nranks;
     star->may_any = opts->token != NULL || opts->allow_no_token;
     star->token = opts->token != NULL ? opts->token : "";
+    star->card = opts->card;
     star->earliest_ns = UINT64_MAX;
     for (int r = 0; r < DCM_MAX_RANKS; r++)
         star->member[r].fd = -1;
@@ -278,6 +279,7 @@ dcm_status dcmi_boot_star(dcmi_boot **boot_p, const char *address, int rank,
         st = rank == 0 ? dcmi_star_lead(star, opts->deadline_ns)
                        : dcmi_star_join(star, opts->deadline_ns);
     star->token = NULL;
+    star->card = NULL;
     if (st != DCM_OK) {
         close_star(&star->base);
         return st;

@@ -261,7 +261,7 @@ static dcm_status lead(build *b, const dcmi_watch *watch)
     dcm_status st;
     int fd;
 
-    st = dcmi_memfd_create(&fd, "devcomm-hall", bytes);
+    st = dcmi_memfd_create(&fd, DCMI_HALL_MEMFD, bytes);
     if (st != DCM_OK)
         return st;
     st = dcmi_memfd_reserve(fd, 0, bytes);
@@ -274,7 +274,7 @@ static dcm_status lead(build *b, const dcmi_watch *watch)
             members |= (uint64_t)(g->slot_of[r] > 0) << r;
         st = dcmi_handover_serve(&b->handover, members, fd, bytes, watch);
     }
-    dcmi_close(fd);
+    g->hall_fd = fd;
     return st;
 }
 
@@ -288,8 +288,8 @@ static dcm_status follow(build *b, const dcmi_watch *watch)
     st = dcmi_handover_receive(&b->handover, &fd, &bytes, watch);
     if (st != DCM_OK)
         return st;
+    g->hall_fd = fd;
     st = dcmi_mapping_get(&g->mapping, fd, (size_t)bytes);
-    dcmi_close(fd);
     if (st != DCM_OK)
         return st;
     if (bytes < sizeof(dcmi_hall))
@@ -401,13 +401,23 @@ dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
             free(g->scratch);
         free(g);
         free(b);
+        if (setup->card != NULL)
+            dcmi_close(setup->card->fd);
         return decline(boot, deadline_ns);
     }
     dcmi_heavy_fence_join();
+    g->hall_fd = -1;
+    g->card_fd = -1;
     g->rank = boot->rank;
     g->nranks = boot->nranks;
     g->timeout_ms = setup->timeout_ms;
+    if (setup->job != NULL)
+        (void)snprintf(g->job, sizeof(g->job), "%s", setup->job);
     g->forks = dcmi_forks;
+    if (setup->card != NULL) {
+        g->card_fd = setup->card->fd;
+        dcmi_card_step_to(setup->card, DCMI_CARD_BUILDING);
+    }
     b->g = g;
     b->boot = boot;
     b->setup = setup;
@@ -431,6 +441,8 @@ dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
         dcm_group_free(g);
         return st;
     }
+    if (setup->card != NULL)
+        dcmi_card_step_to(setup->card, DCMI_CARD_MADE);
     *group_p = g;
     return DCM_OK;
 }

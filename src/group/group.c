@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/opts.h"
 #include "os/fiber.h"
+#include "os/sock.h"
 
 enum {
     DEFAULT_TIMEOUT_MS = 600000,
@@ -51,6 +52,8 @@ dcm_status dcmi_group_setup_read(dcmi_group_setup *s,
                         strlen(s->name), NAME_BYTES);
     s->token = o.token != NULL ? o.token : dcmi_env_str(DCMI_ENV_TOKEN);
     s->host = o.host != NULL ? o.host : dcmi_env_str(DCMI_ENV_HOST);
+    s->job = NULL;
+    s->card = NULL;
     s->flags = o.flags;
     s->timeout_ms = o.timeout_ms;
     if (s->timeout_ms == 0)
@@ -83,6 +86,7 @@ dcm_status dcm_group_new(dcm_group **group_p, const char *address, int rank,
 {
     dcmi_group_setup s;
     dcmi_boot_opts bo;
+    dcmi_card card;
     dcmi_boot *boot;
     dcm_status st;
 
@@ -98,10 +102,16 @@ dcm_status dcm_group_new(dcm_group **group_p, const char *address, int rank,
         .token = s.token,
         .allow_no_token = (s.flags & DCM_GROUP_ALLOW_NO_TOKEN) != 0,
         .deadline_ns = deadline_of(&s),
+        .card = &card,
     };
+    s.job = address;
+    s.card = &card;
+    dcmi_card_open(&card, rank, nranks, address, s.name, bo.deadline_ns);
     st = dcmi_boot_star(&boot, address, rank, nranks, &bo);
-    if (st != DCM_OK)
+    if (st != DCM_OK) {
+        dcmi_close(card.fd);
         return dcmi_err_at(st, "group at %s", address);
+    }
     return dcmi_group_build(group_p, boot, &s, bo.deadline_ns);
 }
 
@@ -124,6 +134,7 @@ dcm_status dcm_group_new_fn(dcm_group **group_p, int rank, int nranks,
                             const dcm_group_opts *opts)
 {
     dcmi_group_setup s;
+    dcmi_card card;
     dcmi_boot *boot;
     dcm_status st;
 
@@ -136,7 +147,9 @@ dcm_status dcm_group_new_fn(dcm_group **group_p, int rank, int nranks,
         st = dcmi_boot_fn(&boot, fn, arg, rank, nranks);
     if (st != DCM_OK)
         return st;
-    return dcmi_group_build(group_p, boot, &s, deadline_of(&s));
+    s.card = &card;
+    dcmi_card_open(&card, rank, nranks, "", s.name, deadline_of(&s));
+    return dcmi_group_build(group_p, boot, &s, card.page.deadline_ns);
 }
 
 typedef struct local_arg {
@@ -219,6 +232,8 @@ void dcm_group_free(dcm_group *group)
     if (group->boot != NULL)
         group->boot->ops->close(group->boot);
     dcmi_mapping_put(group->mapping);
+    dcmi_close(group->hall_fd);
+    dcmi_close(group->card_fd);
     free(group->scratch);
     free(group);
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "group/boot.h"
+#include "group/card.h"
 #include "group/hall.h"
 #include "group/life.h"
 #include "os/mapping.h"
@@ -24,6 +25,7 @@ struct dcm_group {
     int slot_of[DCM_MAX_RANKS];   /* rank -> hall slot; -1: another host */
     int pid_of[DCM_MAX_RANKS];
     uint32_t timeout_ms;
+    char job[DCMI_ADDRESS_BYTES]; /* where it met, for the record; or "" */
     bool is_crowded;   /* more ranks here than cores: all agree on it */
     uint64_t spin_ns;  /* of this rank's waits; 0: yield at once */
     uint64_t seq;      /* exchanges so far */
@@ -31,6 +33,8 @@ struct dcm_group {
     void *scratch; /* DCM_EXCHANGE_MAX bytes a rank, for a caller's exchange */
     dcmi_hall *hall;
     dcmi_mapping *mapping;
+    int hall_fd; /* by which it is found from outside; -1: none yet */
+    int card_fd; /* the same for card.h; -1: none */
     dcmi_life *life;
     dcmi_boot *boot; /* NULL: one host */
     unsigned forks;  /* forks of the process when it was made */
@@ -46,6 +50,8 @@ typedef struct dcmi_group_setup {
     const char *name;
     const char *token;
     const char *host;
+    const char *job; /* where it meets; NULL: nowhere that has a name */
+    dcmi_card *card; /* shown while it is built; NULL: none */
     uint32_t timeout_ms;
     uint32_t flags;
 } dcmi_group_setup;

@@ -32,6 +32,7 @@
 
 #define DCMI_HALL_MAGIC  0x6c6c61686d636364ull /* "dccmhall" */
 #define DCMI_HALL_LAYOUT 1u
+#define DCMI_HALL_MEMFD  "devcomm-hall"
 
 typedef struct dcmi_hall_slot {
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t posted[2];

@@ -125,6 +125,7 @@ typedef struct dcmi_star {
     char host[256];
     uint16_t port;
     const char *token; /* the caller's; only while the star is made */
+    dcmi_card *card;   /* the same; NULL: none */
     uint8_t group[DCMI_SHA256_BYTES];
     uint32_t generation;
     uint32_t seq;         /* of the last exchange */

@@ -156,6 +156,8 @@ static void take_in(dcmi_star_reception *c, dcmi_star_guest *g)
     if (until_ns < c->star->earliest_ns)
         c->star->earliest_ns = until_ns;
     c->missing &= ~(1ull << p->rank);
+    if (c->star->card != NULL)
+        dcmi_card_come(c->star->card, p->rank, p->pid);
     g->fd = -1;
 }
 

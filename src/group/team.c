@@ -22,9 +22,25 @@ static uint64_t fail_word(dcm_status st, int culprit, int reporter,
            (uint64_t)(reporter & 0xff) << 16 | epoch << 24;
 }
 
-size_t dcmi_team_bytes(int nranks)
+size_t dcmi_team_record_at(int nranks)
 {
     return sizeof(dcmi_team_shared) + 2 * (size_t)nranks * DCMI_BOARD_BYTES;
+}
+
+size_t dcmi_team_bytes(int nranks)
+{
+    return dcmi_team_record_at(nranks) + dcmi_record_bytes(nranks);
+}
+
+static dcmi_record *record_of(dcmi_team_shared *shared, int nranks)
+{
+    return (void *)((char *)shared + dcmi_team_record_at(nranks));
+}
+
+void dcmi_team_title(dcmi_team *team, const char *backend)
+{
+    dcmi_record_title(record_of(team->shared, team->nranks), team->nranks,
+                      backend, team->group->job);
 }
 
 /* The check of a team's waits: arg is the team. */
@@ -33,6 +49,13 @@ static dcm_status check_wait(void *arg, bool expired)
     dcmi_team *team = arg;
     char name[64];
 
+    dcmi_record_look(&team->recorder, &(dcmi_record_looking){
+                                          .ranks = team->who.ranks,
+                                          .number = team->epoch,
+                                          .op = team->op,
+                                          .phase = team->phase,
+                                          .timeout_ns = team->watch.timeout_ns,
+                                      });
     if (dcmi_team_is_failed(team))
         return DCM_E_ABORTED; /* dcmi_team_fail() takes the real one over */
     for (uint64_t m = team->who.ranks; m != 0; m &= m - 1) {
@@ -72,6 +95,8 @@ void dcmi_team_init(dcmi_team *team, dcm_group *group, dcmi_team_shared *shared,
     team->watch.rank = group->rank;
     team->op = NO_OP;
     team->phase = "none";
+    dcmi_record_open(&team->recorder, record_of(shared, group->nranks),
+                     group->rank);
     dcmi_team_set_timeout(team, timeout_ms);
 }
 
@@ -98,6 +123,7 @@ static void record(dcmi_team *team, dcm_status st, int culprit, int reporter,
     (void)snprintf(f->op, sizeof(f->op), "%s", team->op);
     (void)snprintf(f->phase, sizeof(f->phase), "%s", team->phase);
     (void)snprintf(f->message, sizeof(f->message), "%s", dcm_errmsg());
+    dcmi_record_fail(&team->recorder, f);
 }
 
 /* Another rank failed the team: tell it in this rank's words. */
@@ -200,6 +226,7 @@ dcm_status dcmi_team_finalize(dcmi_team *team, uint64_t timeout_ns)
         st = dcmi_wait_poll(&w);
     }
     dcmi_wait_end(&w);
+    dcmi_record_found(&team->recorder);
     team->waited_ns = dcmi_wait_ns(&w);
     return team->who.ranks == 0 ? DCM_OK
                                 : dcmi_team_fail(team, st, team->who.culprit);

@@ -5,7 +5,7 @@
  * sub-groups and survivors meet.
  *
  * Layout          descriptor, fail word, bells, a slot a rank; behind them two
- *                 halves of DCMI_BOARD_BYTES a rank.
+ *                 halves of DCMI_BOARD_BYTES a rank, then the record (record.h).
  * Writers and     The fail word is written once, by compare and swap from 0; so
  * readers         every rank reports the same first failure.  A slot is written
  *                 by its rank.
@@ -34,9 +34,11 @@
 #include <stdatomic.h>
 
 #include "group/group.h"
+#include "group/record.h"
 
 #define DCMI_TEAM_MAGIC  0x6d6165746d636364ull /* "dccmteam" */
-#define DCMI_TEAM_LAYOUT 1u
+#define DCMI_TEAM_LAYOUT 2u
+#define DCMI_TEAM_MEMFD  "devcomm-team"
 
 enum {
     DCMI_BOARD_BYTES = 1024, /* a rank, a round: a record of build.c fits */
@@ -85,13 +87,20 @@ typedef struct dcmi_team {
     uint64_t waited_ns;  /* by the wait that failed */
     dcm_failure failure; /* the first failure, as this rank saw it */
     uint32_t attempts;   /* regroups so far */
+    dcmi_recorder recorder;
 } dcmi_team;
 
 size_t dcmi_team_bytes(int nranks);
 
+/* Where the record lies in the team's segment. */
+size_t dcmi_team_record_at(int nranks);
+
 /* `shared` is zero, or initialised by another rank in the same way. */
 void dcmi_team_init(dcmi_team *team, dcm_group *group, dcmi_team_shared *shared,
                     uint32_t timeout_ms);
+
+/* Rank 0: what the record says of the whole communicator. */
+void dcmi_team_title(dcmi_team *team, const char *backend);
 
 void dcmi_team_set_timeout(dcmi_team *team, uint32_t timeout_ms);
 

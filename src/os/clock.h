@@ -25,4 +25,23 @@ static inline void dcmi_relax(void)
 #endif
 }
 
+/*
+ * A counter for time stamps, never 0: cycles of a fixed rate where the processor
+ * has a register for that, which is read three times as fast as the clock; else
+ * the clock.  The same on all cores of a machine that Linux takes its time from.
+ */
+static inline uint64_t dcmi_stamp(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc() | 1;
+#elif defined(__aarch64__)
+    uint64_t v;
+
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+    return v | 1;
+#else
+    return dcmi_now_ns();
+#endif
+}
+
 #endif /* DCMI_CLOCK_H */

@@ -254,6 +254,7 @@ static dcm_status reduce_staged(dcmi_cpu *c, const dcm_coll *coll,
     if (mine.arena != 0 || !c->has_rings)
         dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, 0));
     if (c->arenas != NULL || algo == DCMI_ALGO_DIRECT) {
+        DCMI_CPU_PATH(c, "direct");
         st = dcmi_cpu_direct(c, coll, &mine, &is_served);
         if (st != DCM_OK || is_served)
             return st;
@@ -265,6 +266,10 @@ static dcm_status reduce_staged(dcmi_cpu *c, const dcm_coll *coll,
         return st;
     if (algo == DCMI_ALGO_ONE_SHOT && bytes > dcmi_cpu_one_shot_max(c))
         return refuse(c, coll, "one_shot");
+    if (algo == DCMI_ALGO_ONE_SHOT)
+        DCMI_CPU_PATH(c, "one_shot");
+    else
+        DCMI_CPU_PATH(c, "two_shot");
     return algo == DCMI_ALGO_ONE_SHOT ? dcmi_cpu_one_shot(c, coll, &mine)
                                       : dcmi_cpu_two_shot(c, coll, &mine);
 }
@@ -272,6 +277,7 @@ static dcm_status reduce_staged(dcmi_cpu *c, const dcm_coll *coll,
 /* A communicator of one rank: the rules of numerics still hold. */
 static dcm_status reduce_alone(dcmi_cpu *c, const dcm_coll *coll)
 {
+    DCMI_CPU_PATH(c, "alone");
     c->simd->fn[coll->dtype][coll->op](&(dcmi_reduce_args){
         .dst = (void *[1]){coll->dst},
         .src = (const void *[1]){coll->src},

@@ -312,6 +312,11 @@ DCMI_INLINE dcm_status dcmi_cpu_begin(dcmi_cpu *c, const dcm_coll *coll,
     return DCM_OK;
 }
 
+/* Say in the record which path the operation takes: a literal. */
+#define DCMI_CPU_PATH(c, literal)                                              \
+    dcmi_record_path(&(c)->team->recorder,                                     \
+                     (const char[DCMI_RECORD_NAME]){literal})
+
 /* Give the rings their memory, on every rank, once. */
 dcm_status dcmi_cpu_grow(dcmi_cpu *c);
 

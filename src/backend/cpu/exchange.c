@@ -405,6 +405,10 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
     dcm_status st;
 
     begin(&u);
+    if (u.is_direct)
+        DCMI_CPU_PATH(c, "direct");
+    else
+        DCMI_CPU_PATH(c, "staged");
     st = dcmi_cpu_grow(c);
     if (st != DCM_OK)
         return st;

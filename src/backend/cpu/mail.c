@@ -112,6 +112,7 @@ dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll)
 
     write_lines(dcmi_cpu_mail(c, c->rank), coll->src, bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
+    DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
         if (r == c->rank) {
             src[r] = coll->src;
@@ -147,6 +148,7 @@ dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c)
     dcm_status st = DCM_OK;
 
     dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, flag);
+    DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
         if (r != c->rank)
             st = dcmi_cpu_await_line(c, r, dcmi_cpu_mail(c, r),
@@ -203,6 +205,7 @@ dcm_status dcmi_cpu_mail_exchange(dcmi_cpu *c, const dcm_coll *coll,
     write_lines(dcmi_cpu_mail(c, c->rank), bytes > 0 ? x->out[0].at : gathered,
                 bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
+    DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
         unsigned char *to =
             x->is_reduction ? gathered + (size_t)r * x->most : x->in[r].at;
