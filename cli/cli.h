@@ -26,6 +26,7 @@ typedef struct cli_command {
 int cli_run(int argc, char **argv);
 int cli_info(int argc, char **argv);
 int cli_check(int argc, char **argv);
+int cli_inspect(int argc, char **argv);
 int cli_bench(int argc, char **argv);
 
 /* "devcomm NAME: message" on standard error. */

@@ -10,6 +10,7 @@ static const cli_command commands[] = {
     {"info", "the machine, the backends, the environment", cli_info},
     {"check", "test what devcomm needs of this system", cli_check},
     {"bench", "measure a collective operation", cli_bench},
+    {"inspect", "say where each rank of a hung job is", cli_inspect},
 };
 
 static void print_usage(FILE *to)

@@ -22,6 +22,16 @@ static uint64_t fail_word(dcm_status st, int culprit, int reporter,
            (uint64_t)(reporter & 0xff) << 16 | epoch << 24;
 }
 
+dcmi_fail_word dcmi_team_fail_word(uint64_t word)
+{
+    return (dcmi_fail_word){
+        .status = (dcm_status)(-(int)(word & 0xff)),
+        .culprit = (int)(word >> 8 & 0xff),
+        .reporter = (int)(word >> 16 & 0xff),
+        .epoch = word >> 24,
+    };
+}
+
 size_t dcmi_team_record_at(int nranks)
 {
     return sizeof(dcmi_team_shared) + 2 * (size_t)nranks * DCMI_BOARD_BYTES;
@@ -129,29 +139,27 @@ static void record(dcmi_team *team, dcm_status st, int culprit, int reporter,
 /* Another rank failed the team: tell it in this rank's words. */
 static dcm_status take_over(dcmi_team *team, uint64_t word)
 {
-    const dcm_status st = (dcm_status)(-(int)(word & 0xff));
-    const int culprit = (int)(word >> 8 & 0xff);
-    const int reporter = (int)(word >> 16 & 0xff);
-    const uint64_t epoch = word >> 24;
+    const dcmi_fail_word f = dcmi_team_fail_word(word);
     char name[64] = "nobody in particular";
     char from[64] = "?";
     char where[64] = "before the first operation";
 
-    if (culprit < team->nranks)
-        (void)dcmi_group_name_rank(team->group, culprit, name, sizeof(name));
-    if (reporter < team->nranks)
-        (void)dcmi_group_name_rank(team->group, reporter, from, sizeof(from));
+    if (f.culprit < team->nranks)
+        (void)dcmi_group_name_rank(team->group, f.culprit, name, sizeof(name));
+    if (f.reporter < team->nranks)
+        (void)dcmi_group_name_rank(team->group, f.reporter, from, sizeof(from));
     if (strcmp(team->op, NO_OP) != 0)
         (void)snprintf(where, sizeof(where), "%s %llu", team->op,
                        (unsigned long long)team->epoch);
-    if (st == DCM_E_ABORTED)
-        (void)dcmi_err(st, "%s: aborted by %s", where, from);
+    if (f.status == DCM_E_ABORTED)
+        (void)dcmi_err(f.status, "%s: aborted by %s", where, from);
     else
-        (void)dcmi_err(st, "%s: %s: %s (found by %s in operation %llu)", where,
-                       name, dcm_status_str(st), from,
-                       (unsigned long long)epoch);
-    record(team, st, culprit < team->nranks ? culprit : -1, reporter, epoch);
-    return st;
+        (void)dcmi_err(f.status, "%s: %s: %s (found by %s in operation %llu)",
+                       where, name, dcm_status_str(f.status), from,
+                       (unsigned long long)f.epoch);
+    record(team, f.status, f.culprit < team->nranks ? f.culprit : -1,
+           f.reporter, f.epoch);
+    return f.status;
 }
 
 static dcm_status from_record(const dcmi_team *team)

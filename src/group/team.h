@@ -90,6 +90,16 @@ typedef struct dcmi_team {
     dcmi_recorder recorder;
 } dcmi_team;
 
+/* What the fail word says. */
+typedef struct dcmi_fail_word {
+    dcm_status status;
+    int culprit; /* 255: nobody */
+    int reporter;
+    uint64_t epoch;
+} dcmi_fail_word;
+
+dcmi_fail_word dcmi_team_fail_word(uint64_t word);
+
 size_t dcmi_team_bytes(int nranks);
 
 /* Where the record lies in the team's segment. */
