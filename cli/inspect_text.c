@@ -69,6 +69,29 @@ static uint64_t first_begun(const dcmi_seen_comm *c, uint64_t number)
     return first != UINT64_MAX ? first : 0;
 }
 
+/* What a rank sent and received last. */
+static void print_messages(const dcmi_seen_comm *c, int r, unsigned last)
+{
+    const dcmi_seen_rank *rank = &c->rank[r];
+    char call[DCMI_WORDS];
+    char bytes[DCMI_WORDS];
+    char time[DCMI_WORDS];
+    unsigned n = 0;
+
+    for (size_t i = 0; i < rank->n_ops && n < last; i++) {
+        const dcmi_seen_op *o = &rank->op[i];
+
+        if (!dcmi_seen_is_message(o))
+            continue;
+        n++;
+        (void)printf("message %2" PRIu64 "  %4d  %-32s %9s  %-8s  %-6s %9s ago\n",
+                     o->number, r, dcmi_say_call(call, o),
+                     dcmi_say_bytes(bytes, o->count, o->dtype), o->path,
+                     state_word(o),
+                     dcmi_say_since(time, o->begun_ns, c->now_ns));
+    }
+}
+
 /* One operation on all ranks, each with how much later than the first it began. */
 static void print_ring_line(const dcmi_seen_comm *c, uint64_t number)
 {
@@ -119,6 +142,8 @@ static void print_rings(const dcmi_seen_comm *c, unsigned last)
                  "after first");
     for (uint64_t n = front > last ? front - last + 1 : 1; n <= front; n++)
         print_ring_line(c, n);
+    for (int r = 0; r < c->nranks; r++)
+        print_messages(c, r, last);
 }
 
 static void print_comm(const inspect_report *rep, size_t at, size_t place,

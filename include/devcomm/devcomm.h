@@ -330,6 +330,32 @@ DCM_API DCM_MUST_USE dcm_status dcm_comm_explain(dcm_comm *comm, char *text,
                                                  void *dst, size_t count,
                                                  dcm_dtype dtype, dcm_op op);
 
+/* A call to explain; zero is the default of every field. */
+typedef struct dcm_call {
+    size_t size;      /* sizeof(dcm_call) as the caller saw it */
+    const char *name; /* "all_gather", "send", ...: without dcm_ and _v */
+    const void *src;  /* NULL, and so dst: memory outside any arena */
+    void *dst;
+    size_t count; /* as the function's; ignored where `counts` is given */
+    dcm_dtype dtype;
+    dcm_op op;
+    int root;             /* of a send or recv the peer */
+    size_t inner;         /* of all_gather_inner; 0: another's */
+    const size_t *counts; /* of a v-variant what it sends; NULL: another's */
+    const size_t *recv_counts; /* of all_to_all_v */
+} dcm_call;
+
+#define DCM_CALL_INIT                                                          \
+    {                                                                          \
+        sizeof(dcm_call), NULL, NULL, NULL, 0, DCM_F64, DCM_SUM, 0, 0, NULL,   \
+            NULL                                                               \
+    }
+
+/* The same for any operation of a communicator. */
+DCM_API DCM_MUST_USE dcm_status dcm_comm_explain_call(dcm_comm *comm,
+                                                      char *text, size_t bytes,
+                                                      const dcm_call *call);
+
 /* ---- collectives ---------------------------------------------------------- */
 
 /*

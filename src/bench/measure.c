@@ -313,14 +313,13 @@ static dcm_status time_it(const call *c)
 static void name_path(const call *c)
 {
     dcm_comm_info info = {.size = sizeof(info)};
-    char text[1024] = "-";
+    char text[1024];
 
     dcm_comm_info_get(c->b->comm, &info);
     (void)snprintf(c->row->backend, sizeof(c->row->backend), "%s",
                    info.backend != NULL ? info.backend : "none");
-    if (c->b->opts->op == DCMI_BENCH_ALL_REDUCE &&
-        dcm_comm_explain(c->b->comm, text, sizeof(text), c->b->src, c->b->dst,
-                         c->row->count, c->dtype, c->redop) != DCM_OK)
+    if (dcmi_bench_explain(c->b, text, sizeof(text), c->row->count, c->dtype,
+                           c->redop) != DCM_OK)
         (void)snprintf(text, sizeof(text), "-");
     /* An explanation begins with the algorithm's name. */
     (void)snprintf(c->row->algorithm, sizeof(c->row->algorithm), "%.*s",

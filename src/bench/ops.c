@@ -184,6 +184,24 @@ dcm_status dcmi_bench_call(const dcmi_bench *b, size_t count, dcm_dtype dtype,
     }
 }
 
+dcm_status dcmi_bench_explain(const dcmi_bench *b, char *text, size_t bytes,
+                              size_t count, dcm_dtype dtype, dcm_op redop)
+{
+    const bool is_message = b->opts->op == DCMI_BENCH_SENDRECV;
+    const dcm_call call = {
+        .size = sizeof(call),
+        .name = is_message ? "send" : dcmi_bench_op_str(b->opts->op),
+        .src = b->src,
+        .dst = b->dst,
+        .count = block_count(b, count),
+        .dtype = dtype,
+        .op = redop,
+        .root = is_message ? (b->rank + 1) % b->nranks : ROOT,
+    };
+
+    return dcm_comm_explain_call(b->comm, text, bytes, &call);
+}
+
 void dcmi_bench_fill(const dcmi_bench *b, const dcmi_data *data, size_t count,
                      dcm_dtype dtype)
 {

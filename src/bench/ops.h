@@ -25,6 +25,10 @@ size_t dcmi_bench_most(dcmi_bench_op op, int nranks);
 dcm_status dcmi_bench_call(const dcmi_bench *b, size_t count, dcm_dtype dtype,
                            dcm_op redop);
 
+/* Which path that call takes: dcm_comm_explain_call(). */
+dcm_status dcmi_bench_explain(const dcmi_bench *b, char *text, size_t bytes,
+                              size_t count, dcm_dtype dtype, dcm_op redop);
+
 /* Elements that this rank gets. */
 size_t dcmi_bench_dst_count(const dcmi_bench *b, size_t count);
 

@@ -106,25 +106,3 @@ dcm_status dcm_barrier(dcm_comm *comm, dcm_stream stream)
         return dcmi_scope_add(comm, &coll);
     return dcmi_coll_run(comm, &coll);
 }
-
-dcm_status dcm_comm_explain(dcm_comm *comm, char *text, size_t bytes,
-                            const void *src, void *dst, size_t count,
-                            dcm_dtype dtype, dcm_op op)
-{
-    const dcm_coll coll = {
-        .size = sizeof(coll),
-        .src = src,
-        .dst = dst,
-        .count = count,
-        .dtype = dtype,
-        .op = op,
-        .kind = DCM_COLL_ALL_REDUCE,
-    };
-
-    if (comm == NULL || text == NULL || bytes == 0)
-        return dcmi_err(DCM_E_INVAL, "explain: NULL argument");
-    if ((unsigned)dtype >= DCM_NDTYPES || (unsigned)op >= DCM_NOPS ||
-        count > PTRDIFF_MAX / dcm_dtype_bytes(dtype))
-        return dcmi_err(DCM_E_INVAL, "explain: no such call");
-    return comm->ops->explain(comm->ctx, text, bytes, &coll);
-}

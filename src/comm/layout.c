@@ -44,6 +44,18 @@ AT(dcm_comm_info, reserve_bytes, 32);
 AT(dcm_comm_info, operations, 40);
 ENDS(dcm_comm_info, 48);
 
+AT(dcm_call, name, 8);
+AT(dcm_call, src, 16);
+AT(dcm_call, dst, 24);
+AT(dcm_call, count, 32);
+AT(dcm_call, dtype, 40);
+AT(dcm_call, op, 44);
+AT(dcm_call, root, 48);
+AT(dcm_call, inner, 56);
+AT(dcm_call, counts, 64);
+AT(dcm_call, recv_counts, 72);
+ENDS(dcm_call, 80);
+
 AT(dcm_backend_env, group, 8);
 AT(dcm_backend_env, rank, 16);
 AT(dcm_backend_env, nranks, 20);

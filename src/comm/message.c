@@ -12,9 +12,12 @@ dcm_status dcmi_messages_run(dcm_comm *comm, const dcm_coll *const *calls,
 
     if (DCMI_UNLIKELY(st != DCM_OK))
         return st;
-    comm->messages += n_calls;
+    for (size_t i = 0; i < n_calls; i++)
+        dcmi_record_begin(&comm->team.recorder, calls[i], ++comm->messages,
+                          comm->team.nranks);
     comm->team.epoch = comm->messages;
     st = comm->ops->messages(comm->ctx, calls, n_calls);
+    dcmi_record_end_all(&comm->team.recorder, n_calls, st);
     if (DCMI_UNLIKELY(st == DCM_E_INVAL))
         comm->messages = before; /* none has begun */
     return st;

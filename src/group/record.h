@@ -69,7 +69,8 @@ enum {
 /* One operation: a cache line. */
 typedef struct dcmi_record_op {
     DCMI_ALIGNED(DCMI_LINE) _Atomic uint64_t serial; /* from 1 */
-    _Atomic uint64_t number; /* of the operation; 0: the library's own */
+    _Atomic uint64_t number; /* of the operation, or of this rank's message;
+                                0: the library's own */
     _Atomic uint64_t begun;  /* dcmi_stamp(); 0: not yet */
     _Atomic uint64_t call;   /* kind, type << 8, operator << 16, root << 32 */
     _Atomic uint64_t count;  /* elements; of all this rank's blocks if ragged */
@@ -233,6 +234,19 @@ DCMI_INLINE void dcmi_record_end(dcmi_recorder *r, dcm_status st)
         dcmi_record_no_path(r);
     dcmi_record_put(&op->end, DCMI_RECORD_ENDED(st));
     dcmi_record_found(r);
+}
+
+/* The last `n` that have begun have ended together. */
+DCMI_INLINE void dcmi_record_end_all(dcmi_recorder *r, size_t n, dcm_status st)
+{
+    const uint64_t last = r->serial;
+
+    if (n > DCMI_RECORD_OPS)
+        n = DCMI_RECORD_OPS;
+    for (size_t i = 0; i < n; i++) {
+        r->op = &r->mine->op[(last - i) % DCMI_RECORD_OPS];
+        dcmi_record_end(r, st);
+    }
 }
 
 #endif /* DCMI_RECORD_H */

@@ -327,14 +327,18 @@ void dcmi_seen_lives(dcmi_seen_comm *comm)
 
 /* ---- questions ------------------------------------------------------------ */
 
+bool dcmi_seen_is_common(const dcmi_seen_op *op)
+{
+    /* Refused arguments: it has not begun, and its number comes again. */
+    return op->number != 0 && !dcmi_seen_is_message(op) &&
+           !(op->is_over && op->status == DCM_E_INVAL);
+}
+
 const dcmi_seen_op *dcmi_seen_last(const dcmi_seen_rank *rank)
 {
     for (size_t i = 0; i < rank->n_ops; i++) {
-        const dcmi_seen_op *o = &rank->op[i];
-
-        /* Refused arguments: it has not begun, and its number comes again. */
-        if (o->number != 0 && !(o->is_over && o->status == DCM_E_INVAL))
-            return o;
+        if (dcmi_seen_is_common(&rank->op[i]))
+            return &rank->op[i];
     }
     return NULL;
 }
@@ -350,10 +354,8 @@ const dcmi_seen_op *dcmi_seen_number(const dcmi_seen_rank *rank,
                                      uint64_t number)
 {
     for (size_t i = 0; i < rank->n_ops; i++) {
-        const dcmi_seen_op *o = &rank->op[i];
-
-        if (o->number == number && !(o->is_over && o->status == DCM_E_INVAL))
-            return o;
+        if (rank->op[i].number == number && dcmi_seen_is_common(&rank->op[i]))
+            return &rank->op[i];
     }
     return NULL;
 }

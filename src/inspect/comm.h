@@ -21,7 +21,7 @@ enum {
 
 typedef struct dcmi_seen_op {
     uint64_t serial;   /* of this rank, from 1 */
-    uint64_t number;   /* of the operation; 0: the library's own */
+    uint64_t number;   /* of the operation or message; 0: the library's own */
     uint64_t begun_ns; /* of dcmi_now_ns(); 0: not known */
     uint64_t count;
     int root;
@@ -92,8 +92,8 @@ typedef struct dcmi_seen_comm {
     char backend[DCM_BACKEND_NAME + 1];
     char job[DCMI_RECORD_JOB];
     dcmi_seen_failure failure; /* the first, by the fail word; text: "" */
-    bool is_moving;            /* operations went on between two looks */
-    uint64_t moved;            /* by how many, in the time between them */
+    bool is_moving; /* some rank's calls went on between two looks */
+    uint64_t moved; /* by how many the busiest's did, in that time */
     uint64_t moved_ns;
     dcmi_seen_rank rank[DCM_MAX_RANKS];
 } dcmi_seen_comm;
@@ -118,7 +118,15 @@ void dcmi_seen_lives(dcmi_seen_comm *comm);
 /* The whole of it, from a process that has it open. */
 dcm_status dcmi_seen_read(dcmi_seen_comm *comm, const dcmi_find *find);
 
-/* The newest operation that is numbered alike on all ranks; NULL: none yet. */
+/* A collective of the program's: numbered alike on all ranks. */
+bool dcmi_seen_is_common(const dcmi_seen_op *op);
+
+static inline bool dcmi_seen_is_message(const dcmi_seen_op *op)
+{
+    return op->kind == DCM_COLL_SEND || op->kind == DCM_COLL_RECV;
+}
+
+/* The newest of those; NULL: none yet. */
 const dcmi_seen_op *dcmi_seen_last(const dcmi_seen_rank *rank);
 
 /* The number of the last operation that the rank has entered; 0: none. */

@@ -97,32 +97,27 @@ static dcm_status look(dcmi_sight *s)
     return DCM_OK;
 }
 
-static uint64_t front_of(const dcmi_seen_comm *c)
+static void compare_comm(dcmi_seen_comm *c, const dcmi_seen_comm *old)
 {
-    uint64_t most = 0;
+    for (int r = 0; r < c->nranks && r < old->nranks; r++) {
+        const uint64_t now = c->rank[r].n_ops > 0 ? c->rank[r].op[0].serial : 0;
+        const uint64_t before =
+            old->rank[r].n_ops > 0 ? old->rank[r].op[0].serial : 0;
 
-    for (int r = 0; r < c->nranks; r++) {
-        const uint64_t at = dcmi_seen_at(&c->rank[r]);
-
-        most = at > most ? at : most;
+        if (now > before && now - before > c->moved)
+            c->moved = now - before;
     }
-    return most;
+    c->is_moving = c->moved > 0;
+    c->moved_ns = c->now_ns - old->now_ns;
 }
 
 /* What moved since `first`. */
 static void compare(dcmi_sight *s, const dcmi_sight *first)
 {
     for (size_t i = 0; i < s->n_comms; i++) {
-        dcmi_seen_comm *c = s->comms[i];
-
         for (size_t k = 0; k < first->n_comms; k++) {
-            const dcmi_seen_comm *old = first->comms[k];
-
-            if (old->inode != c->inode || front_of(c) <= front_of(old))
-                continue;
-            c->is_moving = true;
-            c->moved = front_of(c) - front_of(old);
-            c->moved_ns = c->now_ns - old->now_ns;
+            if (first->comms[k]->inode == s->comms[i]->inode)
+                compare_comm(s->comms[i], first->comms[k]);
         }
     }
     for (size_t i = 0; i < s->n_halls; i++) {

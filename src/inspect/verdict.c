@@ -92,24 +92,31 @@ static bool say_waiters(char text[DCMI_WORDS], const view *w, int rank)
 }
 
 /* Where a rank stands, or stood when it died: inside of what, or what was last. */
-static void say_place(char text[2 * DCMI_WORDS], const view *w, int r)
+static void say_place(char text[3 * DCMI_WORDS], const view *w, int r)
 {
-    const bool is_dead = w->c->rank[r].life == DCMI_SEEN_DEAD;
     const dcmi_seen_rank *rank = &w->c->rank[r];
-    const dcmi_seen_op *last = dcmi_seen_last(rank);
+    const bool is_dead = rank->life == DCMI_SEEN_DEAD;
+    const bool is_inside = dcmi_seen_is_inside(rank);
+    const dcmi_seen_op *o = is_inside ? &rank->op[0] : dcmi_seen_last(rank);
     char op[DCMI_WORDS];
     char time[DCMI_WORDS];
+    char ranks[DCMI_WORDS];
+    char waits[DCMI_WORDS] = "";
 
-    if (last == NULL)
-        (void)snprintf(text, 2 * DCMI_WORDS, "it %s begun no operation",
+    if (o == NULL) {
+        (void)snprintf(text, 3 * DCMI_WORDS, "it %s begun no operation",
                        is_dead ? "had" : "has");
-    else
-        (void)snprintf(text, 2 * DCMI_WORDS, "it %s %s %s, begun %s ago",
-                       is_dead ? (last->is_over ? "had" : "was")
-                               : (last->is_over ? "has" : "is"),
-                       last->is_over ? "finished" : "inside",
-                       dcmi_say_op(op, last),
-                       dcmi_say_since(time, last->begun_ns, w->c->now_ns));
+        return;
+    }
+    if (is_inside && rank->wait.ranks != 0)
+        (void)snprintf(waits, sizeof(waits), ", where it %s for %.100s",
+                       is_dead ? "waited" : "waits",
+                       dcmi_say_ranks(ranks, rank->wait.ranks));
+    (void)snprintf(text, 3 * DCMI_WORDS, "it %s %s %s, begun %s ago%s",
+                   is_dead ? (is_inside ? "was" : "had")
+                           : (is_inside ? "is" : "has"),
+                   is_inside ? "inside" : "finished", dcmi_say_op(op, o),
+                   dcmi_say_since(time, o->begun_ns, w->c->now_ns), waits);
 }
 
 static void judge_failure(dcmi_verdict *v, const view *w)
@@ -139,7 +146,7 @@ static void judge_failure(dcmi_verdict *v, const view *w)
 static void judge_gone(dcmi_verdict *v, const view *w)
 {
     char name[DCMI_WORDS];
-    char place[2 * DCMI_WORDS];
+    char place[3 * DCMI_WORDS];
     char who[DCMI_WORDS];
 
     for (int r = 0; r < w->c->nranks; r++) {
@@ -160,7 +167,7 @@ static void judge_gone(dcmi_verdict *v, const view *w)
 static void judge_stopped(dcmi_verdict *v, const view *w)
 {
     char name[DCMI_WORDS];
-    char place[2 * DCMI_WORDS];
+    char place[3 * DCMI_WORDS];
     char life[DCMI_WORDS];
     char who[DCMI_WORDS];
 
@@ -246,7 +253,7 @@ static void judge_late(dcmi_verdict *v, const view *w, int r)
     const dcmi_seen_op *front = NULL;
     char name[DCMI_WORDS];
     char op[DCMI_WORDS] = "";
-    char place[2 * DCMI_WORDS];
+    char place[3 * DCMI_WORDS];
     char life[DCMI_WORDS];
     char who[DCMI_WORDS];
     bool is_bad;
@@ -329,6 +336,17 @@ static void judge_standing(dcmi_verdict *v, const view *w)
     }
 }
 
+/* While others go on, with messages: who has waited for long. */
+static void judge_left_behind(dcmi_verdict *v, const view *w)
+{
+    for (uint64_t m = w->waiting & w->inside; m != 0; m &= m - 1) {
+        const int r = __builtin_ctzll(m);
+
+        if (w->c->now_ns - w->c->rank[r].wait.since_ns >= STANDING_NS)
+            judge_inside(v, w, r);
+    }
+}
+
 void dcmi_judge_comm(dcmi_verdict *v, const dcmi_seen_comm *comm)
 {
     const view w = view_of(comm);
@@ -339,10 +357,11 @@ void dcmi_judge_comm(dcmi_verdict *v, const dcmi_seen_comm *comm)
     judge_gone(v, &w);
     judge_stopped(v, &w);
     judge_failure(v, &w);
-    if (comm->is_moving)
+    if (comm->is_moving) {
         dcmi_say(v, false,
-                 "operations go on: %" PRIu64 " in %s, the last is %" PRIu64,
+                 "calls go on: %" PRIu64 " in %s; the last operation is %" PRIu64,
                  comm->moved, dcmi_say_time(time, comm->moved_ns), w.front);
-    else if (!is_clear && comm->failure.status == DCM_OK)
+        judge_left_behind(v, &w);
+    } else if (!is_clear && comm->failure.status == DCM_OK)
         judge_standing(v, &w);
 }

@@ -138,6 +138,9 @@ const char *dcmi_say_call(char text[DCMI_WORDS], const dcmi_seen_op *op)
         (void)snprintf(text, DCMI_WORDS, "barrier");
         return text;
     }
+    if (dcmi_seen_is_message(op))
+        (void)snprintf(root, sizeof(root), " %s rank %d",
+                       op->kind == DCM_COLL_SEND ? "to" : "from", op->root);
     if (has_root(op->kind))
         (void)snprintf(root, sizeof(root), ", root %d", op->root);
     (void)snprintf(
@@ -158,6 +161,9 @@ const char *dcmi_say_op(char text[DCMI_WORDS], const dcmi_seen_op *op)
 
     if (op->number == 0)
         (void)snprintf(text, DCMI_WORDS, "a known sum's all_reduce");
+    else if (dcmi_seen_is_message(op))
+        (void)snprintf(text, DCMI_WORDS, "message %" PRIu64 " (%.100s)",
+                       op->number, dcmi_say_call(call, op));
     else
         (void)snprintf(text, DCMI_WORDS, "operation %" PRIu64 " (%.100s)",
                        op->number, dcmi_say_call(call, op));

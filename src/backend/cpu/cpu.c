@@ -344,6 +344,10 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
     dcmi_cpu_algo algo = choose(c, coll);
     dcmi_header header = {.arena = 0};
 
+    if (coll->kind != DCM_COLL_ALL_REDUCE) {
+        dcmi_cpu_explain_other(c, text, bytes, coll);
+        return DCM_OK;
+    }
     dcmi_cpu_arena_find(c, coll, &header);
     if (c->nranks == 1) {
         (void)snprintf(text, bytes, "alone: one rank, reduced by %s",

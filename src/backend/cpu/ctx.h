@@ -259,6 +259,11 @@ dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll);
 /* send and recv; message.c. */
 dcm_status dcmi_cpu_messages(void *ctx, const dcm_coll *const *calls,
                              size_t n_calls);
+
+/* explain.c: the path of any call but all_reduce. */
+void dcmi_cpu_explain_other(const dcmi_cpu *c, char *text, size_t bytes,
+                            const dcm_coll *coll);
+
 size_t dcmi_cpu_one_shot_max(const dcmi_cpu *c);
 dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
                              const dcmi_header *mine);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which way a call other than all_reduce goes, in words. */
+#include <stdio.h>
+
+#include "backend/cpu/exchange.h"
+#include "base/parse.h"
+
+static void explain_message(const dcmi_cpu *c, char *text, size_t bytes,
+                            const dcm_coll *coll)
+{
+    const size_t most = DCMI_PAIR_LINES * DCMI_LINE_DATA;
+    const size_t size = coll->count * dcm_dtype_bytes(coll->dtype);
+
+    (void)snprintf(text, bytes,
+                   "%s: %s of %zu bytes; mail, lines that carry their flags, "
+                   "serves up to %zu bytes, pieces of %zu bytes the rest",
+                   size <= most ? "mail" : "pieces", dcmi_coll_str(coll->kind),
+                   size, most, c->pair_piece);
+}
+
+static void explain_exchange(const dcmi_cpu *c, char *text, size_t bytes,
+                             const dcm_coll *coll)
+{
+    dcmi_exchange x;
+    bool is_mail;
+    size_t lanes;
+
+    dcmi_cpu_exchange_plan(c, coll, &x);
+    is_mail = dcmi_cpu_mail_carries(c, &x);
+    lanes = x.is_shared ? 1 : (size_t)c->nranks;
+    (void)snprintf(
+        text, bytes,
+        "%s: %s, at most %zu bytes of a rank for %s, on %d ranks; mail, lines "
+        "that carry their flags, serves equal blocks up to %zu bytes of a rank "
+        "in all, and these %s; staged, pieces through a ring, serves the rest, "
+        "written by %s stores (a flag's round trip takes %u ns)%s%s%s",
+        is_mail ? "mail" : "staged", dcmi_coll_str(coll->kind), x.most * lanes,
+        x.is_shared ? "all its readers" : "all ranks", c->nranks,
+        dcmi_cpu_mail_limit(c),
+        is_mail       ? "are"
+        : x.is_ragged ? "are not equal, or lie in rows"
+                      : "are larger",
+        c->is_far ? "non-temporal" : "ordinary", c->trip_ns,
+        c->is_crowded ? "; more ranks than cores" : "",
+        x.is_reduction ? "; reduced by " : "",
+        x.is_reduction ? c->simd->name : "");
+}
+
+void dcmi_cpu_explain_other(const dcmi_cpu *c, char *text, size_t bytes,
+                            const dcm_coll *coll)
+{
+    if (coll->kind == DCM_COLL_SEND || coll->kind == DCM_COLL_RECV)
+        explain_message(c, text, bytes, coll);
+    else if (c->nranks == 1)
+        (void)snprintf(text, bytes, "alone: one rank, nothing to exchange");
+    else if (coll->kind == DCM_COLL_BARRIER)
+        (void)snprintf(text, bytes,
+                       "mail: each of %d ranks posts one line that carries its "
+                       "flag and reads all others'",
+                       c->nranks);
+    else
+        explain_exchange(c, text, bytes, coll);
+}
