@@ -84,11 +84,11 @@ static void print_messages(const dcmi_seen_comm *c, int r, unsigned last)
         if (!dcmi_seen_is_message(o))
             continue;
         n++;
-        (void)printf("message %2" PRIu64 "  %4d  %-32s %9s  %-8s  %-6s %9s ago\n",
-                     o->number, r, dcmi_say_call(call, o),
-                     dcmi_say_bytes(bytes, o->count, o->dtype), o->path,
-                     state_word(o),
-                     dcmi_say_since(time, o->begun_ns, c->now_ns));
+        (void)printf(
+            "message %2" PRIu64 "  %4d  %-32s %9s  %-8s  %-6s %9s ago\n",
+            o->number, r, dcmi_say_call(call, o),
+            dcmi_say_bytes(bytes, o->count, o->dtype), o->path, state_word(o),
+            dcmi_say_since(time, o->begun_ns, c->now_ns));
     }
 }
 

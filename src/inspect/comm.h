@@ -92,8 +92,8 @@ typedef struct dcmi_seen_comm {
     char backend[DCM_BACKEND_NAME + 1];
     char job[DCMI_RECORD_JOB];
     dcmi_seen_failure failure; /* the first, by the fail word; text: "" */
-    bool is_moving; /* some rank's calls went on between two looks */
-    uint64_t moved; /* by how many the busiest's did, in that time */
+    bool is_moving;            /* some rank's calls went on between two looks */
+    uint64_t moved;            /* by how many the busiest's did, in that time */
     uint64_t moved_ns;
     dcmi_seen_rank rank[DCM_MAX_RANKS];
 } dcmi_seen_comm;

@@ -359,7 +359,8 @@ void dcmi_judge_comm(dcmi_verdict *v, const dcmi_seen_comm *comm)
     judge_failure(v, &w);
     if (comm->is_moving) {
         dcmi_say(v, false,
-                 "calls go on: %" PRIu64 " in %s; the last operation is %" PRIu64,
+                 "calls go on: %" PRIu64
+                 " in %s; the last operation is %" PRIu64,
                  comm->moved, dcmi_say_time(time, comm->moved_ns), w.front);
         judge_left_behind(v, &w);
     } else if (!is_clear && comm->failure.status == DCM_OK)
