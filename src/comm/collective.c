@@ -53,8 +53,13 @@ dcm_status dcmi_coll_run(dcm_comm *comm, const dcm_coll *coll)
 {
     dcm_status st = dcmi_comm_enter(comm);
 
-    if (DCMI_UNLIKELY(st != DCM_OK))
+    if (DCMI_UNLIKELY(st != DCM_OK)) {
+        /* E_INVAL: a forked child, and the record is its parent's. */
+        if (st != DCM_E_INVAL)
+            dcmi_record_refused(&comm->team.recorder, coll,
+                                comm->operations + 1, comm->team.nranks, st);
         return st;
+    }
     comm->operations++;
     comm->team.epoch = comm->operations;
     dcmi_record_begin(&comm->team.recorder, coll, comm->operations,

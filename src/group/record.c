@@ -121,3 +121,13 @@ uint64_t dcmi_record_ragged(const dcm_coll *coll, uint64_t *call, int nranks)
         count += coll->counts[r];
     return count;
 }
+
+void dcmi_record_refused(dcmi_recorder *r, const dcm_coll *coll,
+                         uint64_t number, int nranks, dcm_status st)
+{
+    if (atomic_load_explicit(&r->op->end, memory_order_relaxed) >
+        DCMI_RECORD_ENDED(DCM_OK))
+        return;
+    dcmi_record_begin(r, coll, number, nranks);
+    dcmi_record_end(r, st);
+}

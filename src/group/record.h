@@ -236,6 +236,13 @@ DCMI_INLINE void dcmi_record_end(dcmi_recorder *r, dcm_status st)
     dcmi_record_found(r);
 }
 
+/*
+ * A call to a communicator that had failed before: it tells what this rank was about
+ * to do.  Only the first is kept, that the ring still holds what went before.
+ */
+void dcmi_record_refused(dcmi_recorder *r, const dcm_coll *coll,
+                         uint64_t number, int nranks, dcm_status st);
+
 /* The last `n` that have begun have ended together. */
 DCMI_INLINE void dcmi_record_end_all(dcmi_recorder *r, size_t n, dcm_status st)
 {
