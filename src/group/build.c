@@ -387,6 +387,23 @@ static dcm_status decline(dcmi_boot *boot, uint64_t deadline_ns)
     return DCM_E_NOMEM;
 }
 
+static void begin_group(dcm_group *g, const dcmi_boot *boot,
+                        const dcmi_group_setup *setup)
+{
+    g->hall_fd = -1;
+    g->card_fd = -1;
+    g->rank = boot->rank;
+    g->nranks = boot->nranks;
+    g->timeout_ms = setup->timeout_ms;
+    g->forks = dcmi_forks;
+    if (setup->job != NULL)
+        (void)snprintf(g->job, sizeof(g->job), "%s", setup->job);
+    if (setup->card != NULL) {
+        g->card_fd = setup->card->fd;
+        dcmi_card_step_to(setup->card, DCMI_CARD_BUILDING);
+    }
+}
+
 dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
                             const dcmi_group_setup *setup, uint64_t deadline_ns)
 {
@@ -406,18 +423,7 @@ dcm_status dcmi_group_build(dcm_group **group_p, dcmi_boot *boot,
         return decline(boot, deadline_ns);
     }
     dcmi_heavy_fence_join();
-    g->hall_fd = -1;
-    g->card_fd = -1;
-    g->rank = boot->rank;
-    g->nranks = boot->nranks;
-    g->timeout_ms = setup->timeout_ms;
-    if (setup->job != NULL)
-        (void)snprintf(g->job, sizeof(g->job), "%s", setup->job);
-    g->forks = dcmi_forks;
-    if (setup->card != NULL) {
-        g->card_fd = setup->card->fd;
-        dcmi_card_step_to(setup->card, DCMI_CARD_BUILDING);
-    }
+    begin_group(g, boot, setup);
     b->g = g;
     b->boot = boot;
     b->setup = setup;

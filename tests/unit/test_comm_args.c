@@ -485,6 +485,102 @@ static void test_explain(void **state)
     }
 }
 
+static dcm_status explain_call(dcm_comm *c, char *text, size_t bytes,
+                               const char *name, size_t count)
+{
+    const dcm_call call = {
+        .size = sizeof(call),
+        .name = name,
+        .count = count,
+        .dtype = DCM_F32,
+    };
+
+    return dcm_comm_explain_call(c, text, bytes, &call);
+}
+
+static void test_explain_call_arguments(void **state)
+{
+    static const size_t counts[] = {1};
+    dcm_call call = DCM_CALL_INIT;
+    NEWER(dcm_call)
+    next = {.known = {.size = sizeof(next), .name = "barrier"}};
+    char text[300];
+
+    (void)state;
+    assert_status(dcm_comm_explain_call(comm, text, sizeof(text), NULL),
+                  DCM_E_INVAL, "explain");
+    assert_status(dcm_comm_explain_call(comm, text, sizeof(text), &call),
+                  DCM_E_INVAL, "without a name");
+    call.name = "all_gether";
+    assert_status(dcm_comm_explain_call(comm, text, sizeof(text), &call),
+                  DCM_E_INVAL, "no operation all_gether");
+    call.name = "broadcast";
+    call.root = 1;
+    assert_status(dcm_comm_explain_call(comm, text, sizeof(text), &call),
+                  DCM_E_INVAL, "no such call");
+    call.root = 0;
+    assert_ok(dcm_comm_explain_call(comm, text, sizeof(text), &call));
+    assert_int_equal(strncmp(text, "alone: ", 7), 0);
+    call.name = "all_to_all";
+    call.counts = counts;
+    assert_status(dcm_comm_explain_call(comm, text, sizeof(text), &call),
+                  DCM_E_INVAL, "one of two");
+    call.size = offsetof(dcm_call, counts);
+    assert_ok(dcm_comm_explain_call(comm, text, sizeof(text), &call));
+    assert_ok(dcm_comm_explain_call(comm, text, sizeof(text), &next.known));
+    next.more = 1;
+    assert_status(dcm_comm_explain_call(comm, text, sizeof(text), &next.known),
+                  DCM_E_ABI, "dcm_call");
+}
+
+/* The path of each kind. */
+static void test_explain_call(void **state)
+{
+    static const struct {
+        const char *name;
+        size_t count;
+        const char *path;
+    } cases[] = {
+        {"all_reduce", 8, "mail: "},      {"all_reduce", 1 << 20, "two_shot: "},
+        {"barrier", 0, "mail: "},         {"reduce", 8, "mail: "},
+        {"reduce", 4096, "staged: "},     {"broadcast", 8, "mail: "},
+        {"broadcast", 4096, "staged: "},  {"all_gather", 8, "mail: "},
+        {"all_gather", 4096, "staged: "}, {"reduce_scatter", 8, "mail: "},
+        {"scatter", 4096, "staged: "},    {"gather", 4096, "staged: "},
+        {"all_to_all", 4096, "staged: "}, {"send", 8, "mail: "},
+        {"recv", 4096, "pieces: "},
+    };
+    static const size_t counts[] = {1, 2};
+    dcm_call call = DCM_CALL_INIT;
+    dcm_group *g[2];
+    dcm_comm *c[2];
+    char text[600];
+
+    (void)state;
+    assert_ok(dcm_group_new_local(g, 2, NULL));
+    assert_ok(dcm_comm_new_multi(c, g, 2, NULL));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_ok(explain_call(c[1], text, sizeof(text), cases[i].name,
+                               cases[i].count));
+        if (strncmp(text, cases[i].path, strlen(cases[i].path)) != 0)
+            fail_msg("%s of %zu: %s", cases[i].name, cases[i].count, text);
+    }
+    /* Blocks that differ, or lie in rows, are no mail, however small. */
+    call.name = "all_gather";
+    call.counts = counts;
+    assert_ok(dcm_comm_explain_call(c[0], text, sizeof(text), &call));
+    assert_int_equal(strncmp(text, "staged: ", 8), 0);
+    call.counts = NULL;
+    call.count = 4;
+    call.inner = 2;
+    assert_ok(dcm_comm_explain_call(c[0], text, sizeof(text), &call));
+    assert_non_null(strstr(text, "lie in rows"));
+    for (int r = 0; r < 2; r++) {
+        dcm_comm_free(c[r]);
+        dcm_group_free(g[r]);
+    }
+}
+
 /* Callers of other versions get what both know. */
 static void test_info(void **state)
 {
@@ -542,6 +638,8 @@ int main(void)
         with_one(test_streams),
         with_one(test_explain_arguments),
         cmocka_unit_test(test_explain),
+        with_one(test_explain_call_arguments),
+        cmocka_unit_test(test_explain_call),
         with_one(test_info),
     };
 
