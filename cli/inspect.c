@@ -98,18 +98,10 @@ static int list(const dcmi_sight *sight, bool is_json)
     return CLI_OK;
 }
 
-static bool has_comm(const dcmi_sight *sight)
-{
-    for (size_t i = 0; i < sight->n_comms; i++) {
-        if (sight->is_chosen[i])
-            return true;
-    }
-    return false;
-}
-
 static int inspect(const char *target, unsigned last, bool is_json)
 {
     dcmi_sight sight;
+    const char *why;
     uint64_t pid = 0;
     int rc = CLI_GO_ON;
 
@@ -123,9 +115,11 @@ static int inspect(const char *target, unsigned last, bool is_json)
         rc = choose_pid(&sight, target, (int)pid);
     else
         rc = choose_job(&sight, target);
-    /* Other jobs may well be of another version: that is not said each time. */
-    if (sight.unread[0] != '\0' && (target == NULL || !has_comm(&sight)))
-        cli_error("not everything could be read: %s", sight.unread);
+    why = dcmi_sight_unread(&sight);
+    if (rc != CLI_GO_ON && sight.n_unread > 0)
+        why = sight.unread[0].why;
+    if (why != NULL)
+        cli_error("not everything could be read: %s", why);
     if (rc == CLI_GO_ON)
         rc = show(&sight, last, is_json);
     dcmi_sight_free(&sight);

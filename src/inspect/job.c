@@ -12,11 +12,17 @@ enum {
     GENERATIONS = 64 /* between a launcher and a rank */
 };
 
-static void note_unread(dcmi_sight *s, dcm_status st)
+static void note_unread(dcmi_sight *s, dcm_status st, int pid)
 {
+    dcmi_unread *u = &s->unread[s->n_unread];
+
     /* Gone by now, or not made yet: the next look will tell. */
-    if (st != DCM_E_PEER && st != DCM_AGAIN && s->unread[0] == '\0')
-        (void)snprintf(s->unread, sizeof(s->unread), "%.255s", dcm_errmsg());
+    if (st == DCM_E_PEER || st == DCM_AGAIN ||
+        s->n_unread == DCMI_ARRAY_LEN(s->unread))
+        return;
+    s->n_unread++;
+    u->pid = pid;
+    (void)snprintf(u->why, sizeof(u->why), "%.199s", dcm_errmsg());
 }
 
 static void read_card(dcmi_sight *s, const dcmi_find *f)
@@ -26,7 +32,7 @@ static void read_card(dcmi_sight *s, const dcmi_find *f)
     if (st == DCM_OK)
         s->n_cards++;
     else
-        note_unread(s, st);
+        note_unread(s, st, f->pid);
 }
 
 static void read_hall(dcmi_sight *s, const dcmi_find *f)
@@ -41,7 +47,7 @@ static void read_hall(dcmi_sight *s, const dcmi_find *f)
     if (st == DCM_OK)
         s->n_halls++;
     else
-        note_unread(s, st);
+        note_unread(s, st, f->pid);
 }
 
 static void read_comm(dcmi_sight *s, const dcmi_find *f)
@@ -60,7 +66,7 @@ static void read_comm(dcmi_sight *s, const dcmi_find *f)
         s->comms[s->n_comms++] = comm;
         return;
     }
-    note_unread(s, st);
+    note_unread(s, st, f->pid);
     free(comm);
 }
 
@@ -318,4 +324,16 @@ void dcmi_sight_choose_job(dcmi_sight *sight, const char *job)
         if (strcmp(c->job, job) == 0)
             (void)choose_all(sight, c->pid, is_same);
     }
+}
+
+const char *dcmi_sight_unread(const dcmi_sight *sight)
+{
+    for (size_t i = 0; i < sight->n_unread; i++) {
+        for (size_t k = 0; k < sight->n_cards; k++) {
+            if (sight->cards[k].is_chosen &&
+                sight->cards[k].pid == sight->unread[i].pid)
+                return sight->unread[i].why;
+        }
+    }
+    return NULL;
 }

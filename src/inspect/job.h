@@ -36,6 +36,11 @@ typedef struct dcmi_seen_hall {
     uint64_t seq[DCM_MAX_RANKS]; /* exchanges that the slot has come to */
 } dcmi_seen_hall;
 
+typedef struct dcmi_unread {
+    int pid; /* who holds it */
+    char why[200];
+} dcmi_unread;
+
 typedef struct dcmi_sight {
     uint64_t now_ns;
     dcmi_finds finds;
@@ -46,7 +51,8 @@ typedef struct dcmi_sight {
     dcmi_seen_comm **comms;
     bool *is_chosen; /* of comms */
     size_t n_comms;
-    char unread[256]; /* why something could not be read; "": all was */
+    dcmi_unread unread[16]; /* the first that could not be read */
+    size_t n_unread;
 } dcmi_sight;
 
 /*
@@ -72,6 +78,9 @@ size_t dcmi_sight_jobs(const dcmi_sight *sight, const char **jobs, size_t room);
 size_t dcmi_sight_match(const dcmi_sight *sight, const char *name,
                         const char **jobs, size_t room);
 void dcmi_sight_choose_job(dcmi_sight *sight, const char *job);
+
+/* Why something of what was chosen could not be read; NULL: all was. */
+const char *dcmi_sight_unread(const dcmi_sight *sight);
 
 /* gather.c: cards and halls. */
 dcm_status dcmi_seen_card_read(dcmi_seen_card *card, const dcmi_find *find);

@@ -298,26 +298,27 @@ static void judge_inside(dcmi_verdict *v, const view *w, int r)
              dcmi_say_life(more[2], rank), more[0]);
 }
 
-/* Nothing moves: who is late, else who is inside. */
-static void judge_standing(dcmi_verdict *v, const view *w)
+/* All are in the same operation: who works in it, else who waits for whom. */
+static void judge_together(dcmi_verdict *v, const view *w)
 {
     const size_t before = v->n;
+    uint64_t since;
+
+    for (uint64_t m = w->inside & ~w->waiting; m != 0; m &= m - 1) {
+        if (waiters(w, __builtin_ctzll(m), &since) != 0)
+            judge_inside(v, w, __builtin_ctzll(m));
+    }
+    for (uint64_t m = w->inside; m != 0 && v->n == before; m &= m - 1) {
+        for (uint64_t all = m; all != 0; all &= all - 1)
+            judge_inside(v, w, __builtin_ctzll(all));
+    }
+}
+
+static void judge_idle(dcmi_verdict *v, const view *w)
+{
     char time[DCMI_WORDS];
     char op[DCMI_WORDS];
 
-    for (int r = 0; r < w->c->nranks; r++) {
-        if ((w->gone >> r & 1) == 0 &&
-            w->c->rank[r].life != DCMI_SEEN_STOPPED &&
-            dcmi_seen_at(&w->c->rank[r]) < w->front)
-            judge_late(v, w, r);
-    }
-    for (int r = 0; r < w->c->nranks && v->n == before; r++) {
-        if ((w->inside >> r & 1) != 0 &&
-            w->c->rank[r].life != DCMI_SEEN_STOPPED)
-            judge_inside(v, w, r);
-    }
-    if (v->n > before || w->inside != 0)
-        return;
     if (w->front == 0) {
         dcmi_say(v, false, "no rank has begun an operation");
         return;
@@ -336,6 +337,25 @@ static void judge_standing(dcmi_verdict *v, const view *w)
     }
 }
 
+/* Nothing moves: who is late, else who is inside. */
+static void judge_standing(dcmi_verdict *v, const view *w, bool is_explained)
+{
+    bool is_any = is_explained;
+
+    for (int r = 0; r < w->c->nranks; r++) {
+        if ((w->gone >> r & 1) != 0 ||
+            w->c->rank[r].life == DCMI_SEEN_STOPPED ||
+            dcmi_seen_at(&w->c->rank[r]) == w->front)
+            continue;
+        judge_late(v, w, r);
+        is_any = true;
+    }
+    if (w->inside == 0 && !is_any)
+        judge_idle(v, w);
+    else if (!is_any)
+        judge_together(v, w);
+}
+
 /* While others go on, with messages: who has waited for long. */
 static void judge_left_behind(dcmi_verdict *v, const view *w)
 {
@@ -351,9 +371,11 @@ void dcmi_judge_comm(dcmi_verdict *v, const dcmi_seen_comm *comm)
 {
     const view w = view_of(comm);
     char time[DCMI_WORDS];
+    size_t before;
     bool is_clear;
 
     is_clear = judge_calls(v, &w);
+    before = v->n;
     judge_gone(v, &w);
     judge_stopped(v, &w);
     judge_failure(v, &w);
@@ -364,5 +386,5 @@ void dcmi_judge_comm(dcmi_verdict *v, const dcmi_seen_comm *comm)
                  comm->moved, dcmi_say_time(time, comm->moved_ns), w.front);
         judge_left_behind(v, &w);
     } else if (!is_clear && comm->failure.status == DCM_OK)
-        judge_standing(v, &w);
+        judge_standing(v, &w, v->n > before);
 }

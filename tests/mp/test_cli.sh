@@ -122,7 +122,7 @@ test_usage()
     run 0 "$devcomm" -h
     run 0 "$devcomm" --version
     says out '^devcomm [0-9]+\.[0-9]+\.[0-9]+ \('
-    for command in run info check bench; do
+    for command in run info check bench inspect; do
         run 0 "$devcomm" "$command" -h
         says out "^usage: devcomm $command"
         run 0 "$devcomm" help "$command"
@@ -586,7 +586,7 @@ test_man_options()
 {
     local command option
 
-    for command in run info check bench; do
+    for command in run info check bench inspect; do
         "$devcomm" "$command" -h | grep -Eo -- '^ +(-., |    )--[a-z0-9-]+' |
             grep -o -- '--.*' >options
         while read -r option; do
