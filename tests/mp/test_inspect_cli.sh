@@ -99,7 +99,7 @@ says err 'take part in nothing'
 
 start 3 sleep
 await '^=> rank 2 \(pid [0-9]+\) has not entered operation 8 .* sleeps' $launcher
-await 'ranks 0 and 1 have waited for it for [1-9]' $launcher
+await 'ranks 0 and 1 have waited for it for [0-9.]+ s of' $launcher
 run 1 --last 3 $launcher
 says out '^ +8 +[01] +all_reduce of 4096 f32, sum +16 KiB'
 says out '^ +7 +0 '
