@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which way a call other than all_reduce goes, in words. */
 #include <stdio.h>
+#include <string.h>
 
 #include "backend/cpu/exchange.h"
 #include "base/parse.h"
@@ -21,25 +22,31 @@ static void explain_message(const dcmi_cpu *c, char *text, size_t bytes,
 static void explain_exchange(const dcmi_cpu *c, char *text, size_t bytes,
                              const dcm_coll *coll)
 {
+    const char *path = "staged";
     dcmi_exchange x;
-    bool is_mail;
     size_t lanes;
 
     dcmi_cpu_exchange_plan(c, coll, &x);
-    is_mail = dcmi_cpu_mail_carries(c, &x);
     lanes = x.is_shared ? 1 : (size_t)c->nranks;
+    if (dcmi_cpu_mail_carries(c, &x))
+        path = "mail";
+    else if (x.header.arena != 0)
+        path = "direct";
     (void)snprintf(
         text, bytes,
         "%s: %s, at most %zu bytes of a rank for %s, on %d ranks; mail, lines "
         "that carry their flags, serves equal blocks up to %zu bytes of a rank "
-        "in all, and these %s; staged, pieces through a ring, serves the rest, "
-        "written by %s stores (a flag's round trip takes %u ns)%s%s%s",
-        is_mail ? "mail" : "staged", dcmi_coll_str(coll->kind), x.most * lanes,
+        "in all, and these are %s; direct serves what is no mail of a rank "
+        "whose src lies in an arena, and this %s; staged, pieces through a "
+        "ring, the rest, written by %s stores (a flag's round trip takes %u "
+        "ns)%s%s%s",
+        path, dcmi_coll_str(coll->kind), x.most * lanes,
         x.is_shared ? "all its readers" : "all ranks", c->nranks,
         dcmi_cpu_mail_limit(c),
-        is_mail       ? "are"
-        : x.is_ragged ? "are not equal, or lie in rows"
-                      : "are larger",
+        x.is_ragged                 ? "not equal, or lie in rows"
+        : strcmp(path, "mail") == 0 ? "no larger"
+                                    : "larger",
+        x.header.arena != 0 ? "one does" : "one does not",
         c->is_far ? "non-temporal" : "ordinary", c->trip_ns,
         c->is_crowded ? "; more ranks than cores" : "",
         x.is_reduction ? "; reduced by " : "",
