@@ -44,7 +44,7 @@ typedef struct site {
     size_t room;
     unsigned char *src_base, *dst_base;
     dcm_arena *arena; /* NULL: src is elsewhere */
-    bool is_dst_there;
+    bool is_src_there, is_dst_there;
     unsigned char *want;          /* dst's expected content */
     unsigned char *inputs[MAX_N]; /* of every rank */
     /* Of the case under way. */
@@ -409,15 +409,18 @@ static void run_kind(const grid *g, dcm_comm **comms, site *sites, int n, int k,
     }
 }
 
-/* src in the arena, and dst on every third rank. */
+/* src in the arena on most ranks, and dst on every third. */
 static void make_arena(site *s, dcm_comm *comm)
 {
     void *at;
 
-    free(s->src_base);
     die_unless(dcm_arena_new(&s->arena, comm, 2 * s->room + 4096) == DCM_OK);
     die_unless(dcm_arena_alloc(s->arena, &at, s->room) == DCM_OK);
-    s->src_base = at;
+    if (s->rank % 4 != 2) {
+        free(s->src_base);
+        s->src_base = at;
+        s->is_src_there = true;
+    }
     if (s->rank % 3 != 0)
         return;
     free(s->dst_base);
@@ -447,7 +450,7 @@ static void free_site(site *s, int nranks)
     for (int r = 0; r < nranks; r++)
         free(s->inputs[r]);
     free(s->want);
-    if (s->arena == NULL)
+    if (!s->is_src_there)
         free(s->src_base);
     if (!s->is_dst_there)
         free(s->dst_base);

@@ -40,7 +40,7 @@
 enum {
     SENDS,
     RECVS,
-    MAIL_BYTES = DCMI_PAIR_LINES * DCMI_LINE_DATA,
+    LINES_BYTES = DCMI_PAIR_LINES * DCMI_LINE_DATA, /* longer ones: pieces */
     /* Beyond what caches keep, dst is written past them. */
     STREAM_MIN = 8 * 1024 * 1024,
 };
@@ -73,7 +73,7 @@ static uint64_t flag_of(uint64_t line, const dcm_coll *coll)
 {
     const uint32_t type = (uint32_t)coll->dtype << DTYPE_AT;
 
-    return line << 32 | (bytes_of(coll) <= MAIL_BYTES
+    return line << 32 | (bytes_of(coll) <= LINES_BYTES
                              ? DCMI_MAIL_BIT | type | (uint32_t)coll->count
                              : type);
 }
@@ -195,7 +195,7 @@ static dcm_status send_some(dcmi_cpu *c, const dcm_coll *coll, bool *moved_p,
     dcmi_pair *ours = &c->region[c->rank]->pair[to];
     dcmi_end *end = &c->to[to];
     const size_t bytes = bytes_of(coll);
-    const bool is_mail = bytes <= MAIL_BYTES;
+    const bool is_mail = bytes <= LINES_BYTES;
     dcm_status st = DCM_OK;
 
     if (!end->is_announced) {
