@@ -15,9 +15,15 @@ extern "C" {
 size_t bp_dtype_bytes(bp_dtype dtype);
 const char *bp_dtype_name(bp_dtype dtype);
 
+const char *bp_op_name(bp_op op);
+
+/* Elements of a rank's input and of its output. */
+size_t bp_src_count(const bp_call *call, int nranks);
+size_t bp_dst_count(const bp_call *call, int nranks);
+
 void bp_fill(void *src, size_t count, bp_dtype dtype, int rank);
-/* Elements that are not the sum of all ranks' bp_fill(). */
-uint64_t bp_wrong(const void *dst, size_t count, bp_dtype dtype, int nranks);
+/* Elements of the output that are not what all ranks' bp_fill() come to. */
+uint64_t bp_wrong(const bp_call *call, int rank, int nranks);
 
 /*
  * out = a + b, bf16, rounded to nearest even, with the best instructions of the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dcm_all_reduce(), by nothing but the public interface.  Variants:
+ * The collectives, by nothing but the public interface.  Variants:
  *   private    the buffers that all peers get
  *   arena      buffers from an arena of the communicator, never rewritten
  *   rewritten  the same, rewritten and read before and after each operation
@@ -19,16 +19,26 @@
             bp_fail("%s: %s", #call, dcm_errmsg());                            \
     } while (0)
 
-static void all_reduce(void *arg, const void *src, void *dst, size_t count,
-                       bp_dtype dtype)
+static void run(void *arg, const bp_call *b)
 {
-    CHECK(dcm_all_reduce(arg, src, dst, count,
-                         dtype == BP_F32 ? DCM_F32 : DCM_BF16, DCM_SUM, NULL));
+    const dcm_dtype dtype = b->dtype == BP_F32 ? DCM_F32 : DCM_BF16;
+
+    if (b->op == BP_ALL_REDUCE)
+        CHECK(dcm_all_reduce(arg, b->src, b->dst, b->count, dtype, DCM_SUM,
+                             NULL));
+    else if (b->op == BP_ALL_GATHER)
+        CHECK(dcm_all_gather(arg, b->src, b->dst, b->count, dtype, NULL));
+    else if (b->op == BP_BROADCAST)
+        CHECK(
+            dcm_broadcast(arg, b->src, b->dst, b->count, dtype, b->root, NULL));
+    else
+        CHECK(dcm_reduce_scatter(arg, b->src, b->dst, b->count, dtype, DCM_SUM,
+                                 NULL));
 }
 
 int main(int argc, char **argv)
 {
-    bp_driver driver = {.all_reduce = all_reduce};
+    bp_driver driver = {.run = run};
     dcm_arena *arena = NULL;
     dcm_group *group;
     dcm_comm *comm;

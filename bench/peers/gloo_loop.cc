@@ -2,19 +2,24 @@
 /*
  * Gloo over TCP on the loopback, which is its only transport without RDMA.
  * Variants:
- *   ring         the function gloo::allreduce(), ring, as torch uses it
+ *   ring         the functions gloo::allreduce(), ring, as torch uses it,
+ *                gloo::allgather() and gloo::broadcast()
  *   bcube_busy   the older class AllreduceBcube, in place, polling
- *   hd_busy      the older class AllreduceHalvingDoubling, in place, polling
+ *   hd_busy      the older classes AllreduceHalvingDoubling and
+ *                ReduceScatterHalvingDoubling, in place, polling
  * The polling ones hang at 64 MiB: `run` asks them for 16 MiB at most, and the
  * time limit of the loop ends what hangs anyway.
  *
  * Gloo has no bf16; the ring takes a function of ours, the classes do not.
  */
+#include <gloo/allgather.h>
 #include <gloo/allreduce.h>
 #include <gloo/allreduce_bcube.h>
 #include <gloo/allreduce_halving_doubling.h>
+#include <gloo/broadcast.h>
 #include <gloo/config.h>
 #include <gloo/math.h>
+#include <gloo/reduce_scatter.h>
 #include <gloo/rendezvous/context.h>
 #include <gloo/rendezvous/file_store.h>
 #include <gloo/transport/tcp/device.h>
@@ -36,18 +41,24 @@ struct State {
     std::string variant;
 };
 
-void prepare(void *arg, void *, void *dst, size_t count, bp_dtype dtype)
+void prepare(void *arg, const bp_call *b)
 {
     State &s = *static_cast<State *>(arg);
-    const std::vector<float *> buffers = {static_cast<float *>(dst)};
-    const int n = static_cast<int>(count);
+    const std::vector<float *> buffers = {static_cast<float *>(b->dst)};
+    const int n = static_cast<int>(b->count);
 
     if (s.variant == "ring")
         return;
-    if (dtype != BP_F32)
+    if (b->dtype != BP_F32)
         bp_fail("gloo %s: f32 only", s.variant.c_str());
     s.old.reset();
-    if (s.variant == "bcube_busy")
+    if (b->op == BP_REDUCE_SCATTER)
+        s.old.reset(new gloo::ReduceScatterHalvingDoubling<float>(
+            s.context, buffers, n * s.context->size,
+            std::vector<int>(s.context->size, n)));
+    else if (b->op != BP_ALL_REDUCE)
+        bp_fail("gloo %s has no such operation", s.variant.c_str());
+    else if (s.variant == "bcube_busy")
         s.old.reset(new gloo::AllreduceBcube<float>(s.context, buffers, n));
     else
         s.old.reset(
@@ -73,20 +84,44 @@ void ring(State &s, const void *src, void *dst, size_t count,
     gloo::allreduce(options);
 }
 
-void all_reduce(void *arg, const void *src, void *dst, size_t count,
-                bp_dtype dtype)
+template <typename T> void gather(State &s, const bp_call *b)
+{
+    gloo::AllgatherOptions options(s.context);
+
+    options.setInput(const_cast<T *>(static_cast<const T *>(b->src)), b->count);
+    options.setOutput(static_cast<T *>(b->dst), b->count * s.context->size);
+    gloo::allgather(options);
+}
+
+template <typename T> void broadcast(State &s, const bp_call *b)
+{
+    gloo::BroadcastOptions options(s.context);
+
+    options.setOutput(static_cast<T *>(b->dst), b->count);
+    options.setRoot(b->root);
+    gloo::broadcast(options);
+}
+
+void run(void *arg, const bp_call *b)
 {
     State &s = *static_cast<State *>(arg);
+    const bool is_f32 = b->dtype == BP_F32;
 
     if (s.old)
         s.old->run();
-    else if (dtype == BP_F32)
+    else if (b->op == BP_ALL_GATHER)
+        is_f32 ? gather<float>(s, b) : gather<uint16_t>(s, b);
+    else if (b->op == BP_BROADCAST)
+        is_f32 ? broadcast<float>(s, b) : broadcast<uint16_t>(s, b);
+    else if (b->op == BP_REDUCE_SCATTER)
+        bp_fail("gloo has no function for reduce_scatter");
+    else if (is_f32)
         ring<float>(
-            s, src, dst, count,
+            s, b->src, b->dst, b->count,
             static_cast<void (*)(void *, const void *, const void *, size_t)>(
                 &gloo::sum<float>));
     else
-        ring<uint16_t>(s, src, dst, count, add_bf16);
+        ring<uint16_t>(s, b->src, b->dst, b->count, add_bf16);
 }
 
 std::string version()
@@ -140,7 +175,7 @@ int main(int argc, char **argv)
         bp_about(loop, version().c_str());
         driver.arg = &state;
         driver.prepare = prepare;
-        driver.all_reduce = all_reduce;
+        driver.run = run;
         bp_run(loop, &driver);
         state.old.reset();
     } catch (const std::exception &e) {

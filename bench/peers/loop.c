@@ -7,11 +7,8 @@
  * figure of a size is the median over its blocks.  The placement probe runs
  * just before the first and just after the last block.
  */
-#define _GNU_SOURCE
 #include "loop.h"
 
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,12 +23,9 @@
 enum {
     KIB = 1024,
     MIB = 1024 * 1024,
-    PROBE_RUNS = 9,
-    PROBE_TRIPS = 400,
     MIN_BLOCKS = 7,
     CROWDED_OPS = 20,   /* a block and the warm-up, when ranks share cores */
     REWRITTEN_OPS = 16, /* a block, when each operation is timed alone */
-    NAP_NS = 100000,
 };
 
 static const size_t sizes[] = {
@@ -91,128 +85,25 @@ double bp_median(double *values, int n)
     return values[n / 2];
 }
 
-/* ---- meeting ------------------------------------------------------------- */
-
-static void meet(bp_loop *l, bool naps)
-{
-    const uint32_t n = ++l->meetings;
-
-    atomic_store_explicit(&l->board->arrived[l->rank].v, n,
-                          memory_order_release);
-    for (int r = 0; r < l->plan.nranks; r++) {
-        while ((int32_t)(atomic_load_explicit(&l->board->arrived[r].v,
-                                              memory_order_acquire) -
-                         n) < 0) {
-            const struct timespec nap = {0, NAP_NS};
-
-            if (naps)
-                (void)nanosleep(&nap, NULL);
-            else if (l->is_crowded)
-                (void)sched_yield();
-        }
-    }
-}
-
-void bp_barrier(bp_loop *l)
-{
-    meet(l, false);
-}
-
-int bp_agree(bp_loop *l, int mine)
-{
-    int said;
-
-    if (l->rank == 0)
-        l->board->said = mine;
-    meet(l, false);
-    said = l->board->said;
-    meet(l, false);
-    return said;
-}
-
-int bp_all_gather(void *arg, const void *mine, void *all, size_t bytes)
-{
-    bp_loop *l = arg;
-
-    for (size_t at = 0; at < bytes; at += BP_PAGE) {
-        const size_t n = bytes - at < BP_PAGE ? bytes - at : BP_PAGE;
-
-        memcpy(l->board->gather[l->rank], (const char *)mine + at, n);
-        meet(l, false);
-        for (int r = 0; r < l->plan.nranks; r++)
-            memcpy((char *)all + (size_t)r * bytes + at, l->board->gather[r],
-                   n);
-        meet(l, false);
-    }
-    return 0;
-}
-
-/* ---- placement ----------------------------------------------------------- */
-
-static double trips(bp_loop *l)
-{
-    _Atomic uint32_t *ping = &l->board->ping.v;
-    _Atomic uint32_t *pong = &l->board->pong.v;
-    double us[PROBE_RUNS];
-
-    for (int k = 0; k < PROBE_RUNS; k++) {
-        const double start = bp_now_us();
-
-        for (int i = 0; i < PROBE_TRIPS; i++) {
-            const uint32_t n = ++l->trips;
-
-            if (l->rank == 0) {
-                atomic_store_explicit(ping, n, memory_order_release);
-                while (atomic_load_explicit(pong, memory_order_acquire) != n)
-                    continue;
-            } else {
-                while (atomic_load_explicit(ping, memory_order_acquire) != n)
-                    continue;
-                atomic_store_explicit(pong, n, memory_order_release);
-            }
-        }
-        us[k] = (bp_now_us() - start) / PROBE_TRIPS;
-    }
-    return bp_median(us, PROBE_RUNS) * 1e3;
-}
-
-double bp_probe(bp_loop *l)
-{
-    cpu_set_t before;
-    double ns = -1;
-
-    if (l->cores < 2)
-        return -1;
-    /* Ranks that float meet on two cores for the probe; the others sleep. */
-    (void)sched_getaffinity(0, sizeof(before), &before);
-    bp_pin(l, l->rank % 2);
-    meet(l, false);
-    if (l->rank < 2)
-        ns = trips(l);
-    meet(l, l->rank >= 2);
-    if (l->plan.is_floating)
-        (void)sched_setaffinity(0, sizeof(before), &before);
-    return ns;
-}
-
 /* ---- blocks -------------------------------------------------------------- */
 
 typedef struct job {
     const bp_driver *driver;
-    void *src;
-    void *dst;
-    size_t count;
-    size_t bytes;
+    bp_call call;
+    void *src;        /* call.src */
+    size_t bytes;     /* of the size that is measured: the larger buffer's */
+    size_t src_bytes; /* of this rank's buffers */
+    size_t dst_bytes;
     shape shape;
 } job;
 
-static void operate(const bp_loop *l, const job *j)
+static void operate(const bp_loop *l, job *j)
 {
-    j->driver->all_reduce(j->driver->arg, j->src, j->dst, j->count,
-                          l->plan.dtype);
+    j->driver->run(j->driver->arg, &j->call);
+    j->call.root = (j->call.root + 1) % l->plan.nranks;
 }
 
-static double time_block(const bp_loop *l, const job *j)
+static double time_block(const bp_loop *l, job *j)
 {
     const double start = bp_now_us();
 
@@ -239,25 +130,26 @@ static void touch(void *buffer, size_t bytes, bool writes)
  * them, which no program does.  So each operation is timed alone; before it the
  * owner rewrites its input, after it the owner reads its output.
  */
-static double time_rewritten(bp_loop *l, const job *j)
+static double time_rewritten(bp_loop *l, job *j)
 {
     double sum = 0;
 
     for (int i = 0; i < j->shape.ops; i++) {
         double start;
 
-        touch(j->src, j->bytes, true);
-        meet(l, false);
+        if (j->call.op != BP_BROADCAST || j->call.root == l->rank)
+            touch(j->src, j->src_bytes, true);
+        bp_barrier(l);
         start = bp_now_us();
         operate(l, j);
         sum += bp_now_us() - start;
-        meet(l, false);
-        touch(j->dst, j->bytes, false);
+        bp_barrier(l);
+        touch(j->call.dst, j->dst_bytes, false);
     }
     return sum / j->shape.ops;
 }
 
-static int run_blocks(bp_loop *l, const job *j)
+static int run_blocks(bp_loop *l, job *j)
 {
     const double start = bp_now_us();
     int n = 0;
@@ -312,50 +204,84 @@ static void report(bp_loop *l, const job *j, int blocks, double before,
         wrong += l->board->wrong[r];
     const double p50 = bp_median(us, blocks);
 
-    (void)printf("{\"peer\": \"%s\", \"variant\": \"%s\", \"dtype\": \"%s\", "
+    (void)printf("{\"peer\": \"%s\", \"variant\": \"%s\", \"op\": \"%s\", "
+                 "\"dtype\": \"%s\", "
                  "\"bytes\": %zu, \"ranks\": %d, \"p50_us\": %.4f, "
                  "\"min_us\": %.4f, \"trip_before_ns\": %.0f, "
                  "\"trip_after_ns\": %.0f, \"blocks\": %d, \"wrong\": %llu}\n",
-                 l->plan.peer, l->plan.variant, bp_dtype_name(l->plan.dtype),
-                 j->bytes, l->plan.nranks, p50, us[0], before, after, blocks,
-                 (unsigned long long)wrong);
+                 l->plan.peer, l->plan.variant, bp_op_name(l->plan.op),
+                 bp_dtype_name(l->plan.dtype), j->bytes, l->plan.nranks, p50,
+                 us[0], before, after, blocks, (unsigned long long)wrong);
     (void)fflush(stdout);
+}
+
+/* Run the operation once, from each root, on known data. */
+static void verify(bp_loop *l, job *j)
+{
+    const int roots = j->call.op == BP_BROADCAST ? l->plan.nranks : 1;
+    const size_t n = bp_src_count(&j->call, l->plan.nranks);
+
+    for (int root = 0; root < roots; root++) {
+        j->call.root = root;
+        memset(j->call.dst, 0xff, j->dst_bytes);
+        if (j->call.op != BP_BROADCAST || root == l->rank)
+            bp_fill(j->src, n, j->call.dtype, l->rank);
+        bp_barrier(l);
+        j->driver->run(j->driver->arg, &j->call);
+        l->board->wrong[l->rank] += bp_wrong(&j->call, l->rank, l->plan.nranks);
+    }
+    j->call.root = 0;
+    if (l->plan.is_in_place) /* the sum of sums would overflow */
+        memset(j->call.dst, 0, j->bytes);
+    bp_barrier(l);
+}
+
+static job job_of(const bp_loop *l, const bp_driver *driver, size_t bytes)
+{
+    const size_t item = bp_dtype_bytes(l->plan.dtype);
+    const size_t parts =
+        l->plan.op == BP_ALL_GATHER || l->plan.op == BP_REDUCE_SCATTER
+            ? (size_t)l->plan.nranks
+            : 1;
+    job j = {.driver = driver, .bytes = bytes, .shape = shape_of(l, bytes)};
+
+    j.call.op = l->plan.op;
+    j.call.dtype = l->plan.dtype;
+    j.call.count = bytes / parts / item;
+    j.src_bytes = item * bp_src_count(&j.call, l->plan.nranks);
+    j.dst_bytes = item * bp_dst_count(&j.call, l->plan.nranks);
+    return j;
 }
 
 static void run_size(bp_loop *l, const bp_driver *driver, size_t bytes)
 {
     const bool is_private = driver->src == NULL;
-    job j = {driver,      driver->src,
-             driver->dst, bytes / bp_dtype_bytes(l->plan.dtype),
-             bytes,       shape_of(l, bytes)};
+    job j = job_of(l, driver, bytes);
     double before;
     double after;
     int blocks;
 
-    if (is_private) {
-        j.dst = bp_pages(bytes, 0);
-        j.src = l->plan.is_in_place ? j.dst : bp_pages(bytes, 0);
-    }
-    memset(j.dst, 0xff, bytes);
-    bp_fill(j.src, j.count, l->plan.dtype, l->rank);
+    j.call.dst = is_private ? bp_pages(bytes, 0) : driver->dst;
+    if (l->plan.is_in_place || l->plan.op == BP_BROADCAST)
+        j.src = j.call.dst;
+    else
+        j.src = is_private ? bp_pages(bytes, 0) : driver->src;
+    j.call.src = j.src;
     if (driver->prepare != NULL)
-        driver->prepare(driver->arg, j.src, j.dst, j.count, l->plan.dtype);
-    meet(l, false);
-    operate(l, &j);
-    l->board->wrong[l->rank] =
-        bp_wrong(j.dst, j.count, l->plan.dtype, l->plan.nranks);
-    if (l->plan.is_in_place) /* the sum of sums would overflow */
-        memset(j.dst, 0, bytes);
+        driver->prepare(driver->arg, &j.call);
+    l->board->wrong[l->rank] = 0;
+    verify(l, &j);
     warm_up(l, &j);
     before = bp_probe(l);
     blocks = run_blocks(l, &j);
     after = bp_probe(l);
+    verify(l, &j);
     if (l->rank == 0)
         report(l, &j, blocks, before, after);
-    meet(l, false);
+    bp_barrier(l);
     if (is_private) {
-        (void)munmap(j.dst, bp_page_bytes(bytes));
-        if (j.src != j.dst)
+        (void)munmap(j.call.dst, bp_page_bytes(bytes));
+        if (j.src != j.call.dst)
             (void)munmap(j.src, bp_page_bytes(bytes));
     }
 }

@@ -21,6 +21,14 @@ enum {
     BP_PAGE = 4096,
 };
 
+typedef enum bp_op {
+    BP_ALL_REDUCE,
+    BP_ALL_GATHER,
+    BP_BROADCAST, /* in place; the root goes round, so that none runs ahead */
+    BP_REDUCE_SCATTER,
+    BP_OPS
+} bp_op;
+
 typedef enum bp_dtype {
     BP_F32,
     BP_BF16,
@@ -31,6 +39,7 @@ typedef struct bp_plan {
     const char *peer;    /* set by the program */
     const char *variant; /* --variant: for the row, and for the program */
     const char *board;   /* --board FILE of bp_board_bytes() zeros */
+    bp_op op;            /* --op all_reduce|all_gather|... */
     bp_dtype dtype;      /* --dtype f32|bf16 */
     int nranks;          /* --ranks */
     size_t min_bytes;    /* --min */
@@ -43,16 +52,25 @@ typedef struct bp_plan {
     int is_rewritten;    /* set by the program: see time_rewritten() */
 } bp_plan;
 
+/* One operation of one rank. */
+typedef struct bp_call {
+    bp_op op;
+    bp_dtype dtype;
+    const void *src;
+    void *dst;
+    size_t count; /* elements of the whole; of a rank's block in all_gather
+                     and reduce_scatter */
+    int root;     /* of broadcast */
+} bp_call;
+
 /* How a program makes its library work. */
 typedef struct bp_driver {
     void *arg;
     void *src; /* NULL: private pages, made for each size */
     void *dst;
     /* Optional: called once a size, before the first operation. */
-    void (*prepare)(void *arg, void *src, void *dst, size_t count,
-                    bp_dtype dtype);
-    void (*all_reduce)(void *arg, const void *src, void *dst, size_t count,
-                       bp_dtype dtype);
+    void (*prepare)(void *arg, const bp_call *call);
+    void (*run)(void *arg, const bp_call *call);
 } bp_driver;
 
 typedef struct bp_loop bp_loop;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MPI_Allreduce, through whichever MPI this was compiled against.  bf16 is not
+ * The collectives of MPI, through whichever MPI this was compiled against.  bf16 is not
  * a type of MPI 3.1 or 4.0: a program's own operator is the only way.
  */
 #include <mpi.h>
@@ -18,20 +18,26 @@ static void add_bf16(void *in, void *out, int *count, MPI_Datatype *type)
     bp_bf16_add(out, in, out, (size_t)*count);
 }
 
-static void all_reduce(void *arg, const void *src, void *dst, size_t count,
-                       bp_dtype dtype)
+static void run(void *arg, const bp_call *b)
 {
+    const MPI_Datatype type = b->dtype == BP_F32 ? MPI_FLOAT : MPI_UINT16_T;
+    const MPI_Op sum = b->dtype == BP_F32 ? MPI_SUM : bf16_sum;
+    const int n = (int)b->count;
+
     (void)arg;
-    if (dtype == BP_F32)
-        MPI_Allreduce(src, dst, (int)count, MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+    if (b->op == BP_ALL_REDUCE)
+        MPI_Allreduce(b->src, b->dst, n, type, sum, MPI_COMM_WORLD);
+    else if (b->op == BP_ALL_GATHER)
+        MPI_Allgather(b->src, n, type, b->dst, n, type, MPI_COMM_WORLD);
+    else if (b->op == BP_BROADCAST)
+        MPI_Bcast(b->dst, n, type, b->root, MPI_COMM_WORLD);
     else
-        MPI_Allreduce(src, dst, (int)count, MPI_UINT16_T, bf16_sum,
-                      MPI_COMM_WORLD);
+        MPI_Reduce_scatter_block(b->src, b->dst, n, type, sum, MPI_COMM_WORLD);
 }
 
 int main(int argc, char **argv)
 {
-    const bp_driver driver = {.all_reduce = all_reduce};
+    const bp_driver driver = {.run = run};
     char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     bp_plan plan;
     bp_loop *loop;

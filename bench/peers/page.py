@@ -13,7 +13,8 @@ CLASSES = (  # name, round trip of a flag below, what it means
     ("ccx", 250, "two cores that share a cache"),
     ("xcd", float("inf"), "two chiplets"),
 )
-ARENA_MARK = 1.3  # against the prototype
+ARENA_MARK = 1.3  # against the bare protocol
+OTHER_MARK = 1.0  # against the best of Open MPI and MPICH
 CROWDED_MARK = 1.1  # "within noise" of Open MPI
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -37,10 +38,16 @@ def class_of(row):
 
 
 class Cells:
-    """Medians by (place, peer, variant, dtype, ranks, bytes)."""
+    """Medians by (place, peer, variant, dtype, ranks, bytes) of one operation.
 
-    def __init__(self, samples):
+    Samples without an operation are of the time when there was one only.
+    """
+
+    def __init__(self, samples, op):
         lists = {}
+        self.op = op
+        samples = [row for row in samples
+                   if row.get("op", "all_reduce") == op]
         self.seen = {c[0]: 0 for c in CLASSES}
         self.moved = 0
         self.wrong = 0
@@ -146,16 +153,17 @@ class Section:
             us_text(b) for b in best] + [
             "%s %s" % peer[2:] if peer else "–", ratio_text(to_peer, limit),
             "%.2f" % limit, us_text(floor), ratio_text(to_floor),
-            " / ".join(str(c[1]) if c else "0" for c in (own, peer, floor))]
+            samples_text(own, peer, floor)]
 
     def lines(self):
         head = ["size", "devcomm, private", "devcomm, arena", "Open MPI",
                 "MPICH", "Gloo", "best peer", "to best peer", "mark", "floor",
                 "to floor", "samples"]
         out = ["### %s, 2 ranks, µs" % self.dtype, ""]
-        rows = [self.row(s) for s in self.cells.sizes]
-        out += table(head, [r for r in rows if r is not None])
-        return out + self.summary()
+        rows = [r for r in map(self.row, self.cells.sizes) if r is not None]
+        if not rows:
+            return []
+        return out + table(head, rows) + self.summary()
 
     def summary(self):
         missed = ["%s (%.2f)" % (size_text(s), r)
@@ -173,33 +181,57 @@ class Section:
         return out + [""]
 
 
-def anchors():
-    found = {}
-    with open(os.path.join(HERE, "anchors.tsv"), encoding="utf-8") as f:
-        for line in f:
-            if line.strip() and not line.startswith("#"):
-                place, size, us, name = line.rstrip("\n").split("\t")
-                found[place, int(size)] = (float(us), name)
-    return found
+def samples_text(*found):
+    return " / ".join(str(c[1]) if c else "0" for c in found)
 
 
 def arena_lines(cells, place):
-    """Arena buffers, rewritten, beside the prototype."""
+    """Arena buffers, rewritten, beside the bare protocol on such buffers."""
     rows = []
-    for (p, size), anchor in sorted(anchors().items()):
+    for size in cells.sizes:
         own = cells.get(place, "devcomm", "rewritten", "f32", 2, size)
-        if p == place and own is not None:
-            floor = cells.get(place, "floor", "model", "f32", 2, size)
-            rows.append([size_text(size), us_text(own),
-                         "%g (%s)" % anchor,
-                         ratio_text(ratio_of(own, anchor), ARENA_MARK),
-                         "%.1f" % ARENA_MARK, us_text(floor),
-                         ratio_text(ratio_of(own, floor)), str(own[1])])
+        bare = cells.best(place, ("registered",), "f32", 2, size)
+        if own is None and bare is None:
+            continue
+        floor = cells.get(place, "floor", "model", "f32", 2, size)
+        rows.append([size_text(size), us_text(own), us_text(bare),
+                     bare[3] if bare else "–",
+                     ratio_text(ratio_of(own, bare), ARENA_MARK),
+                     "%.1f" % ARENA_MARK, us_text(floor),
+                     ratio_text(ratio_of(own, floor)),
+                     samples_text(own, bare, floor)])
     if not rows:
         return []
     return ["### f32, 2 ranks, arena buffers that are rewritten, µs", ""] + \
-        table(["size", "devcomm", "prototype", "to prototype", "mark", "floor",
-               "to floor", "samples"], rows)
+        table(["size", "devcomm", "bare protocol", "its mode", "to bare",
+               "mark", "floor", "to floor", "samples"], rows)
+
+
+def other_lines(cells, place):
+    """The table of an operation other than all_reduce."""
+    rows = []
+    missed = []
+    for size in cells.sizes:
+        own, arena = (cells.get(place, "devcomm", v, "f32", 2, size)
+                      for v in ("private", "rewritten"))
+        best = [cells.best(place, (p,), "f32", 2, size)
+                for p in Section.PEERS]
+        peer = cells.best(place, ("openmpi", "mpich"), "f32", 2, size)
+        if own is None and peer is None:
+            continue
+        ratio = ratio_of(own, peer)
+        if ratio is not None and ratio > OTHER_MARK:
+            missed.append("%s (%.2f)" % (size_text(size), ratio))
+        rows.append([size_text(size), us_text(own), us_text(arena)] +
+                    [us_text(b) for b in best] +
+                    ["%s %s" % peer[2:] if peer else "–",
+                     ratio_text(ratio, OTHER_MARK), samples_text(own, peer)])
+    if not rows:
+        return []
+    return ["### %s, f32, 2 ranks, µs" % cells.op, ""] + table(
+        ["size", "devcomm, private", "devcomm, arena, rewritten", "Open MPI",
+         "MPICH", "Gloo", "best MPI", "to best MPI", "samples"], rows) + \
+        ["- Marks missed: %s." % (", ".join(missed) or "none"), ""]
 
 
 def crowded_lines(cells, place):
@@ -213,14 +245,14 @@ def crowded_lines(cells, place):
             rows.append([size_text(size), us_text(own), us_text(arena),
                          us_text(peer), peer[3] if peer else "–",
                          ratio_text(ratio_of(own, peer), CROWDED_MARK),
-                         " / ".join(str(c[1]) if c else "0"
-                                    for c in (own, peer))])
+                         samples_text(own, peer)])
     return ["### f32, %d ranks on 2 cores, µs" % ranks, ""] + \
         table(["size", "devcomm, private", "devcomm, arena", "Open MPI",
                "setting", "to Open MPI", "samples"], rows)
 
 
-def place_lines(cells, place, meaning):
+def place_lines(by_op, place, meaning):
+    cells = by_op["all_reduce"]
     out = ["## Placement %s: %s" % (place, meaning), ""]
     for dtype in ("f32", "bf16"):
         if cells.has(place, 2, dtype):
@@ -228,6 +260,8 @@ def place_lines(cells, place, meaning):
     out += arena_lines(cells, place)
     if cells.has(place, settings.CROWDED, "f32"):
         out += crowded_lines(cells, place)
+    for op in settings.OTHER_OPS:
+        out += other_lines(by_op[op], place)
     return out
 
 
@@ -239,10 +273,12 @@ def text_of(name):
         return ""
 
 
-def head_lines(head, cells):
+def head_lines(head, by_op):
     packages = ", ".join("%s %s" % p for p in sorted(head["packages"].items()))
     versions = ", ".join(sorted(head["versions"].values()))
-    seen = ", ".join("%s %d" % p for p in cells.seen.items() if p[1])
+    seen = ", ".join("%s %d" % (c[0], n) for c in CLASSES
+                     for n in [sum(x.seen[c[0]] for x in by_op.values())]
+                     if n > 0)
     out = ["| | |", "|---|---|"]
     facts = [
         ("date", head["date"]),
@@ -260,8 +296,8 @@ def head_lines(head, cells):
             head.get("rounds", 0),
             "; short samples (--quick)" if head["quick"] else "")),
         ("samples by placement", "%s; %d dropped because the machine moved" % (
-            seen or "none", cells.moved)),
-        ("wrong elements", str(cells.wrong)),
+            seen or "none", sum(x.moved for x in by_op.values()))),
+        ("wrong elements", str(sum(x.wrong for x in by_op.values()))),
     ]
     out += ["| %s | %s |" % f for f in facts] + [""]
     for peer, why in sorted(head["left_out"].items()):
@@ -272,10 +308,15 @@ def head_lines(head, cells):
 
 
 def setting_lines():
-    rows = [[s.peer, s.variant, "%s, %d ranks" % (s.dtype, s.ranks),
-             "`%s`" % s.command()]
-            for s in settings.settings() if s.peer not in ("devcomm", "floor")
-            and (s.dtype == "f32")]
+    where = {}
+    for s in settings.settings():
+        if s.peer in ("devcomm", "floor", "registered") or s.dtype != "f32":
+            continue
+        key = (s.peer, s.variant, "%d ranks" % s.ranks, s.command())
+        where.setdefault(key, []).append(s.op)
+    rows = [[peer, variant, "%s: %s" % (ranks, ", ".join(ops)),
+             "`%s`" % command]
+            for (peer, variant, ranks, command), ops in where.items()]
     return ["## Settings", ""] + table(
         ["library", "setting", "where", "command, without the options of the "
          "loop"], rows)
@@ -283,33 +324,36 @@ def setting_lines():
 
 def write(page_path, json_path, head, samples):
     """Writes both files; 1 when a result was wrong."""
-    cells = Cells(samples)
-    lines = [text_of("page-head.md"), ""] + head_lines(head, cells)
+    by_op = {op: Cells(samples, op)
+             for op in ("all_reduce",) + settings.OTHER_OPS}
+    lines = [text_of("page-head.md"), ""] + head_lines(head, by_op)
     remarks = text_of("remarks.md")
     if remarks:
         lines += [remarks, ""]
     for name, _, meaning in CLASSES:
-        if cells.seen[name]:
-            lines += place_lines(cells, name, meaning)
+        if any(cells.seen[name] for cells in by_op.values()):
+            lines += place_lines(by_op, name, meaning)
     lines += setting_lines()
     for path in (page_path, json_path):
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(page_path, "w", encoding="utf-8") as f:
         f.write("\n".join(lines).rstrip() + "\n")
     with open(json_path, "w", encoding="utf-8") as f:
-        f.write(as_json(head, cells))
+        f.write(as_json(head, by_op))
     print("wrote %s and %s" % (page_path, json_path))
-    return 1 if cells.wrong else 0
+    return 1 if any(cells.wrong for cells in by_op.values()) else 0
 
 
-def as_json(head, cells):
+def as_json(head, by_op):
     """One cell a line, so that two runs can be compared by diff."""
     names = ("placement", "peer", "variant", "dtype", "ranks", "bytes")
     rows = []
-    for key in sorted(cells.values):
-        v = cells.values[key]
-        row = dict(zip(names, key), samples=len(v), min_us=min(v),
-                   max_us=max(v), p50_us=round(statistics.median(v), 4))
-        rows.append("  " + json.dumps(row))
+    for op, cells in by_op.items():
+        for key in sorted(cells.values):
+            v = cells.values[key]
+            row = dict({"op": op}, **dict(zip(names, key)))
+            row.update(samples=len(v), min_us=min(v), max_us=max(v),
+                       p50_us=round(statistics.median(v), 4))
+            rows.append("  " + json.dumps(row))
     return '{"machine": %s,\n "cells": [\n%s\n ]\n}\n' % (
         json.dumps(head, indent=2), ",\n".join(rows))

@@ -31,6 +31,9 @@ UCX_ANY = "--mca pml ucx --mca pml_ucx_tls any --mca pml_ucx_devices any"
 UCX = {"UCX_TLS": "self,posix,cma"}
 RD = {"MPIR_CVAR_ALLREDUCE_INTRA_ALGORITHM": "recursive_doubling"}
 
+RELEASE = {"MPIR_CVAR_BCAST_POSIX_INTRA_ALGORITHM": "release_gather"}
+BIG_CELLS = {"MPIR_CVAR_CH4_SHM_POSIX_IQUEUE_CELL_SIZE": "262144"}
+
 # variant: arguments of mpirun, environment, sizes (all when None), types
 OPENMPI = [
     ("default", OB1, {}, None, "f32 bf16"),
@@ -54,6 +57,28 @@ GLOO = [
     ("hd_busy", (0, 16 * MIB), False, "f32"),
     ("ring", None, True, "f32 bf16"),
 ]
+# The other operations, f32.  variant, arguments, environment, operations.
+OTHER_OPS = ("all_gather", "broadcast", "reduce_scatter")
+OTHER_MIN = 64
+OPENMPI_OTHER = [
+    ("default", OB1, {}, OTHER_OPS),
+    ("nocma_frag256k", OB1 + NO_CMA + FRAG, {}, OTHER_OPS),
+    ("heap", OB1, HEAP, OTHER_OPS),
+    ("sm", OB1 + " --mca coll_sm_priority 100", {}, OTHER_OPS),
+    ("ucx", UCX_ANY, UCX, OTHER_OPS),
+]
+MPICH_OTHER = [
+    ("default", {}, OTHER_OPS),
+    ("heap", HEAP, OTHER_OPS),
+    ("bigcell", BIG_CELLS, OTHER_OPS),
+    ("release", RELEASE, ("broadcast",)),
+]
+# operation: variant, most bytes, whether its ranks float
+GLOO_OTHER = {
+    "all_gather": ("ring", 64 * MIB, True),
+    "broadcast": ("ring", 64 * MIB, True),
+    "reduce_scatter": ("hd_busy", 16 * MIB, False),
+}
 CROWDED = 4  # ranks, on two cores
 CROWDED_SIZES = (0, 16 * MIB)
 
@@ -66,16 +91,17 @@ class Setting:
         self.variant = variant
         self.dtype = dtype
         self.ranks = ranks
+        self.op = more.get("op", "all_reduce")
         self.launcher = more.get("launcher", "").split()
         self.env = more.get("env", {})
         self.sizes = more.get("sizes") or (0, 64 * MIB)
         self.floats = more.get("floats", False)
 
     def key(self):
-        return (self.peer, self.variant, self.dtype, self.ranks)
+        return (self.op, self.peer, self.variant, self.dtype, self.ranks)
 
     def name(self):
-        return "%s %s %s, %d ranks" % self.key()
+        return "%s %s %s %s, %d ranks" % self.key()
 
     def program(self, folder):
         return os.path.join(folder, "bp_" + self.peer)
@@ -92,6 +118,7 @@ class Setting:
         values = {
             "--board": board,
             "--variant": self.variant,
+            "--op": self.op,
             "--dtype": self.dtype,
             "--ranks": self.ranks,
             "--min": self.sizes[0],
@@ -140,6 +167,28 @@ def two_ranks():
                 yield Setting("gloo", variant, dtype, 2, sizes=sizes,
                               floats=floats)
     yield Setting("floor", "model", "f32", 2)
+    for variant in ("one", "two", "one_stream", "two_stream"):
+        yield Setting("registered", variant, "f32", 2)
+
+
+def other_operations():
+    for op in OTHER_OPS:
+        def make(peer, variant, most=64 * MIB, **more):
+            return Setting(peer, variant, "f32", 2, op=op,
+                           sizes=(OTHER_MIN, most), **more)
+
+        for variant in ("private", "rewritten"):
+            yield make("devcomm", variant)
+        for variant, args, env, ops in OPENMPI_OTHER:
+            if op in ops:
+                yield make("openmpi", variant, env=env,
+                           launcher=openmpi(2) + args)
+        for variant, env, ops in MPICH_OTHER:
+            if op in ops:
+                yield make("mpich", variant, env=env,
+                           launcher="mpiexec.mpich -n 2")
+        variant, most, floats = GLOO_OTHER[op]
+        yield make("gloo", variant, most, floats=floats)
 
 
 def four_ranks():
@@ -151,4 +200,4 @@ def four_ranks():
 
 
 def settings():
-    return list(two_ranks()) + list(four_ranks())
+    return list(two_ranks()) + list(other_operations()) + list(four_ranks())

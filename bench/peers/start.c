@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "data.h"
 
 static cpu_set_t allowed; /* as the program was started */
 
@@ -54,12 +55,23 @@ static bp_dtype dtype(const char *text)
     bp_fail("no such type: %s", text);
 }
 
+static bp_op op(const char *text)
+{
+    for (int i = 0; i < BP_OPS; i++) {
+        if (strcmp(text, bp_op_name((bp_op)i)) == 0)
+            return (bp_op)i;
+    }
+    bp_fail("no such operation: %s", text);
+}
+
 static void parse_one(bp_plan *plan, const char *name, const char *value)
 {
     if (strcmp(name, "--variant") == 0)
         plan->variant = value;
     else if (strcmp(name, "--board") == 0)
         plan->board = value;
+    else if (strcmp(name, "--op") == 0)
+        plan->op = op(value);
     else if (strcmp(name, "--dtype") == 0)
         plan->dtype = dtype(value);
     else if (strcmp(name, "--ranks") == 0)
