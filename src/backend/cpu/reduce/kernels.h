@@ -243,28 +243,52 @@ static DCMI_COLD uint64_t plan_stream(size_t *head_p, const dcmi_reduce_args *a,
     return stream;
 }
 
-/* From and to so few places that the pointers are worth their registers. */
-DCMI_INLINE bool is_plain_pair(const dcmi_reduce_args *a, int type, int op)
+/* The sum of two ranks, in the types that inference sums. */
+DCMI_INLINE bool is_pair(const dcmi_reduce_args *a, int type, int op)
 {
     return op == DCM_SUM && (is_float(type) && width_of(type) > 8) &&
-           a->nsrc == 2 && a->ndst == 1 && a->stream == 0;
+           a->nsrc == 2 && a->ndst <= 2;
 }
 
 /* All blocks of such a call; returns where the rest begins. */
-DCMI_INLINE size_t plain_pair(const dcmi_reduce_args *a, size_t end, int type,
-                              int op)
+DCMI_INLINE size_t pair_blocks(const dcmi_reduce_args *a, size_t at, int ndst,
+                               uint64_t stream, int type, int op)
 {
     const int n = ACCUMULATORS / spread_of(type, op);
     const size_t block = (size_t)n * VEC_BYTES;
+    const size_t end = a->count * (size_t)width_of(type) / 8;
     const void *const src[2] = {a->src[0], a->src[1]};
-    void *const dst[1] = {a->dst[0]};
-    const dcmi_reduce_args b = {.dst = dst, .src = src, .ndst = 1, .nsrc = 2};
+    void *const dst[2] = {a->dst[0], a->dst[ndst - 1]};
+    const dcmi_reduce_args b = {
+        .dst = dst, .src = src, .ndst = ndst, .nsrc = 2};
     const job j = {.a = &b};
-    size_t at = 0;
 
     for (; end - at >= block; at += block)
-        whole(&j, at, 0, n, type, op);
+        whole(&j, at, stream, n, type, op);
     return at;
+}
+
+/*
+ * From and to so few places that the pointers are worth their registers, and the
+ * kind of store is worth a loop of its own: what is read from far away is waited
+ * for, and the fewer the instructions between, the more of it is on its way.
+ */
+DCMI_INLINE size_t pair(const job *j, size_t at, int type, int op)
+{
+    const dcmi_reduce_args *a = j->a;
+
+    if (a->ndst == 1)
+        return j->stream == 0 ? pair_blocks(a, at, 1, 0, type, op) : at;
+    switch (j->stream) {
+    case 0:
+        return pair_blocks(a, at, 2, 0, type, op);
+    case 1:
+        return pair_blocks(a, at, 2, 1, type, op);
+    case 2:
+        return pair_blocks(a, at, 2, 2, type, op);
+    default:
+        return pair_blocks(a, at, 2, 3, type, op);
+    }
 }
 
 DCMI_INLINE void kernel(const dcmi_reduce_args *a, int type, int op,
@@ -281,14 +305,14 @@ DCMI_INLINE void kernel(const dcmi_reduce_args *a, int type, int op,
     j.stream = 0;
     if (op == DCM_AVG)
         j.d = divisor_of(a->avg_n);
-    if (is_plain_pair(a, type, op))
-        at = plain_pair(a, end, type, op);
     if (DCMI_UNLIKELY(a->stream != 0) && end >= DCMI_LINE) {
         const uint64_t stream = plan_stream(&at, a, item);
 
         edges(&j, 0, at);
         j.stream = stream;
     }
+    if (is_pair(a, type, op))
+        at = pair(&j, at, type, op);
     for (const uint64_t stream = j.stream; end - at >= block; at += block)
         whole(&j, at, stream, n, type, op);
     if (at < end)
