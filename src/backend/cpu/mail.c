@@ -175,7 +175,10 @@ static dcm_status read_range(dcmi_cpu *c, int rank, unsigned char *to,
         st = dcmi_cpu_await_line(c, rank, line, last, flag);
         if (DCMI_UNLIKELY(st != DCM_OK))
             return st;
-        memcpy(to, line->data + skip, here);
+        if (here == DCMI_LINE_DATA) /* a constant: no call of memcpy() */
+            memcpy(to, line->data, DCMI_LINE_DATA);
+        else
+            memcpy(to, line->data + skip, here);
         to += here;
         from += here;
         bytes -= here;
