@@ -89,7 +89,7 @@ enum {
     DCMI_PAIR_PIECES = 4,
 };
 
-/* One rank's words of the channels to and from another; message.c tells. */
+/* One rank's words of the channels to and from another; channel.c tells. */
 typedef struct dcmi_pair {
     dcmi_line line[DCMI_PAIR_LINES];
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t staged;
@@ -126,7 +126,7 @@ typedef enum dcmi_cpu_algo {
 
 typedef struct dcmi_cpu_arena dcmi_cpu_arena;
 
-/* This rank's end of a channel; message.c. */
+/* This rank's end of a channel; channel.c. */
 typedef struct dcmi_end {
     uint64_t lines;        /* written or read so far */
     uint64_t lines_known;  /* last seen of `taken` */
@@ -256,9 +256,19 @@ dcm_status dcmi_cpu_mail_barrier(dcmi_cpu *c);
 /* Every other collective; exchange.c. */
 dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll);
 
-/* send and recv; message.c. */
+/* send and recv: those of one call; message.c. */
 dcm_status dcmi_cpu_messages(void *ctx, const dcm_coll *const *calls,
                              size_t n_calls);
+
+/*
+ * Send or receive as far as the channel lets, one piece at most; channel.c.
+ * *moved_p and *done_p are set when something moved, and when all is done: src may
+ * be written again, dst is complete.
+ */
+dcm_status dcmi_cpu_send_some(dcmi_cpu *c, const dcm_coll *coll, bool *moved_p,
+                              bool *done_p);
+dcm_status dcmi_cpu_recv_some(dcmi_cpu *c, const dcm_coll *coll, bool *moved_p,
+                              bool *done_p);
 
 /* explain.c: the path of any call but all_reduce. */
 void dcmi_cpu_explain_other(const dcmi_cpu *c, char *text, size_t bytes,

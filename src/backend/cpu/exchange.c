@@ -45,8 +45,6 @@
 enum {
     PIECES_A_RING = 16,
     WINDOW = 4,
-    /* Outputs beyond what caches keep are written past them. */
-    STREAM_MIN = 8 * 1024 * 1024,
 };
 
 /* Counts of one that has staged, or read, all there is. */
@@ -77,12 +75,10 @@ static void count_pieces(run *u)
 {
     const dcmi_exchange *x = u->x;
     const int rank = u->c->rank;
-    size_t total = 0;
 
     for (int r = 0; r < u->c->nranks; r++) {
         const dcmi_part *out = &x->out[x->is_shared ? 0 : r];
 
-        total += x->is_reduction ? 0 : x->in[r].bytes;
         if (r == rank)
             continue;
         if (x->is_staging && !u->is_direct && pieces(u, out->bytes) > u->n_out)
@@ -90,7 +86,6 @@ static void count_pieces(run *u)
         if (pieces(u, x->in[r].bytes) > u->n_in)
             u->n_in = pieces(u, x->in[r].bytes);
     }
-    u->is_large = total >= STREAM_MIN;
 }
 
 /* Cut the message; all ranks take the same part of the ring. */
@@ -189,47 +184,6 @@ static dcm_status stage(const run *u, size_t k)
     return DCM_OK;
 }
 
-/* Bytes [offset, offset + bytes) of what comes from `rank`, row by row. */
-static void put(const run *u, int rank, const unsigned char *from,
-                size_t offset, size_t bytes)
-{
-    const dcmi_exchange *x = u->x;
-    void (*copy)(void *, const void *, size_t) =
-        u->is_large ? u->c->simd->copy_stream : u->c->simd->copy;
-
-    if (x->row == 0) {
-        copy(x->in[rank].at + offset, from, bytes);
-        return;
-    }
-    while (bytes > 0) {
-        const size_t in_row = offset % x->row;
-        const size_t here = bytes < x->row - in_row ? bytes : x->row - in_row;
-
-        copy(x->in[rank].at + offset / x->row * x->pitch + in_row, from, here);
-        from += here;
-        offset += here;
-        bytes -= here;
-    }
-}
-
-void dcmi_cpu_exchange_reduce(const dcmi_cpu *c, const dcm_coll *coll,
-                              const dcmi_exchange *x, const void *const *src,
-                              size_t offset, size_t bytes)
-{
-    void *dst[1] = {x->in[c->rank].at + offset};
-
-    if (bytes == 0)
-        return;
-    c->simd->fn[coll->dtype][coll->op](&(dcmi_reduce_args){
-        .dst = dst,
-        .src = src,
-        .ndst = 1,
-        .nsrc = c->nranks,
-        .avg_n = c->nranks,
-        .count = bytes / dcm_dtype_bytes(coll->dtype),
-    });
-}
-
 /* Piece k of everyone's; all that have one have counted it. */
 static void take(const run *u, size_t k)
 {
@@ -245,7 +199,7 @@ static void take(const run *u, size_t k)
         if (u->x->is_reduction && r == c->rank && bytes > 0)
             src[r] = u->x->own + k * u->piece;
         if (!u->x->is_reduction && r != c->rank && bytes > 0)
-            put(u, r, src[r], k * u->piece, bytes);
+            dcmi_cpu_exchange_put(c, u->x, r, src[r], k * u->piece, bytes);
     }
     if (u->x->is_reduction)
         dcmi_cpu_exchange_reduce(c, u->coll, u->x, src, k * u->piece,
@@ -416,24 +370,7 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
     if (x->is_staging && !u.is_direct && u.n_out == 0)
         post_count(c, 0);
     st = steps(&u);
-    if (u.is_large)
-        dcmi_stream_fence();
     return u.is_direct && st == DCM_OK ? await_readers(&u) : st;
-}
-
-/* This rank's own part, when it does not lie there already. */
-static void keep_own(dcmi_cpu *c, const dcm_coll *coll, const dcmi_exchange *x)
-{
-    run u = {.c = c, .x = x};
-    const dcmi_part *in = &x->in[c->rank];
-    const void *src[1] = {x->own};
-
-    if (in->bytes == 0 || x->own == NULL)
-        return;
-    if (!x->is_reduction && (x->row != 0 || in->at != x->own))
-        put(&u, c->rank, x->own, 0, in->bytes);
-    if (x->is_reduction && c->nranks == 1)
-        dcmi_cpu_exchange_reduce(c, coll, x, src, 0, in->bytes);
 }
 
 dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll)
@@ -452,7 +389,9 @@ dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll)
         st = dcmi_cpu_mail_carries(c, &x) ? dcmi_cpu_mail_exchange(c, coll, &x)
                                           : staged(c, coll, &x);
     if (st == DCM_OK)
-        keep_own(c, coll, &x);
+        dcmi_cpu_exchange_keep(c, coll, &x);
+    if (x.is_large)
+        dcmi_stream_fence();
     dcmi_fpenv_leave(fpenv);
     return st;
 }

@@ -20,6 +20,7 @@ typedef struct dcmi_exchange {
     bool is_staging; /* this rank stages */
     bool is_reduction; /* what is read is reduced into in[rank] */
     bool is_ragged;    /* blocks differ, or lie in rows: no mail */
+    bool is_large;     /* dst is written past the caches */
     bool is_private;   /* only a pair knows what passes between it */
     size_t most;       /* bytes of the largest lane; unused when private */
     size_t skip;      /* of this rank's lane in everyone's src, unless shared */
@@ -33,6 +34,15 @@ typedef struct dcmi_exchange {
 
 void dcmi_cpu_exchange_plan(const dcmi_cpu *c, const dcm_coll *coll,
                             dcmi_exchange *x);
+
+/* Put bytes [offset, offset + bytes) of what comes from `rank` where they belong. */
+void dcmi_cpu_exchange_put(const dcmi_cpu *c, const dcmi_exchange *x, int rank,
+                           const unsigned char *from, size_t offset,
+                           size_t bytes);
+
+/* This rank's own part, when it does not lie there already. */
+void dcmi_cpu_exchange_keep(const dcmi_cpu *c, const dcm_coll *coll,
+                            const dcmi_exchange *x);
 
 /* Reduce `bytes` at `offset` of the result, src[r] being there already. */
 void dcmi_cpu_exchange_reduce(const dcmi_cpu *c, const dcm_coll *coll,

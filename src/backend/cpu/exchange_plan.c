@@ -4,6 +4,10 @@
 
 #include "backend/cpu/exchange.h"
 
+enum {
+    STREAM_MIN = 8 * 1024 * 1024
+};
+
 static unsigned char *at(const void *base, size_t bytes)
 {
     return base == NULL ? NULL : (unsigned char *)(uintptr_t)base + bytes;
@@ -95,6 +99,16 @@ static void plan_lanes(const dcmi_cpu *c, const dcm_coll *coll,
     for (int r = 0; r < c->nranks; r++)
         x->out[r] = block(coll, coll->src, r, coll->counts, coll->displs);
     x->own = x->out[c->rank].at;
+}
+
+/* Outputs beyond what caches keep are written past them. */
+static bool is_large(const dcmi_cpu *c, const dcmi_exchange *x)
+{
+    size_t total = 0;
+
+    for (int r = 0; r < c->nranks; r++)
+        total += x->in[r].bytes;
+    return !x->is_reduction && total >= STREAM_MIN;
 }
 
 /* Whether all of src can be read where it is; its place goes into the header. */
@@ -216,6 +230,7 @@ void dcmi_cpu_exchange_plan(const dcmi_cpu *c, const dcm_coll *coll,
     x->most = largest(coll, c->nranks);
     x->is_ragged = coll->counts != NULL;
     plans[coll->kind](c, coll, x);
+    x->is_large = is_large(c, x);
     x->skip = before(coll, c->rank, coll->counts, coll->displs) *
               dcm_dtype_bytes(coll->dtype);
     x->readers &= ~(1ull << c->rank);
