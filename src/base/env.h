@@ -28,7 +28,8 @@
     X(LOG, "DEVCOMM_LOG", "error, warn or info", "none",                       \
       "Sends the library's messages to standard error.")                       \
     X(BACKEND, "DEVCOMM_BACKEND", "name", "the best that probes",              \
-      "The backend that communicators use.")                                   \
+      "The backend that communicators use; fault:RULES:BACKEND spoils some "   \
+      "of its calls.")                                                         \
     X(BACKEND_PATH, "DEVCOMM_BACKEND_PATH", "file:file:...", "none",           \
       "Backends to load besides the built-in ones.")                           \
     X(ALGO, "DEVCOMM_ALGO", "name", "the plan's",                              \

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/opts.h"
 #include "comm/comm.h"
+#include "comm/fault.h"
 #include "comm/registry.h"
 #include "group/vote.h"
 #include "os/fiber.h"
@@ -46,6 +47,7 @@ typedef struct wish {
     const char *algo;
     uint32_t timeout_ms;
     uint32_t check_every;
+    dcmi_faults faults;
 } wish;
 
 static dcm_status read_wish(wish *w, const dcm_comm_opts *opts)
@@ -60,7 +62,11 @@ static dcm_status read_wish(wish *w, const dcm_comm_opts *opts)
     if (o.flags != 0)
         return dcmi_err(DCM_E_INVAL, "dcm_comm_opts: unknown flags %#x",
                         o.flags);
-    w->backend = o.backend != NULL ? o.backend : dcmi_env_str(DCMI_ENV_BACKEND);
+    st = dcmi_faults_parse(&w->faults, &w->backend,
+                           o.backend != NULL ? o.backend
+                                             : dcmi_env_str(DCMI_ENV_BACKEND));
+    if (st != DCM_OK)
+        return st;
     w->algo = o.algo != NULL ? o.algo : dcmi_env_str(DCMI_ENV_ALGO);
     w->timeout_ms = o.timeout_ms;
     w->check_every =
@@ -107,6 +113,8 @@ static void fill_record(record *rec, dcm_group *group, const wish *w,
     rec->version = DCM_VERSION;
     if (st == DCM_OK) {
         rec->options = hash_text(hash_text(3, w->backend), w->algo);
+        if (w->faults.n > 0)
+            rec->options = hash_text(rec->options, w->faults.text);
         rec->options =
             dcmi_hash(rec->options, &w->check_every, sizeof(w->check_every));
         st = probe_all(rec, group, w);
@@ -244,7 +252,9 @@ static dcm_status set_up_backend(dcm_comm *comm, const wish *w)
     };
     dcm_status st;
 
-    st = comm->ops->open(&comm->ctx, &env);
+    st = w->faults.n > 0 ? dcmi_fault_open(&comm->ops, &comm->ctx, comm->ops,
+                                           &w->faults, &env)
+                         : comm->ops->open(&comm->ctx, &env);
     dcmi_record_found(&comm->team.recorder);
     if (st == DCM_OK && w->check_every != 0)
         st = dcmi_check_new(&comm->check, w->check_every);
@@ -254,7 +264,7 @@ static dcm_status set_up_backend(dcm_comm *comm, const wish *w)
 dcm_status dcmi_comm_create(dcm_comm **comm_p, dcm_group *group,
                             const dcm_comm_opts *opts)
 {
-    const dcm_backend_ops *ops;
+    const dcm_backend_ops *ops = NULL;
     wish w = {0};
     dcm_comm *comm;
     dcm_status st = DCM_OK;
