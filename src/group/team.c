@@ -133,7 +133,8 @@ static void record(dcmi_team *team, dcm_status st, int culprit, int reporter,
     (void)snprintf(f->op, sizeof(f->op), "%s", team->op);
     (void)snprintf(f->phase, sizeof(f->phase), "%s", team->phase);
     (void)snprintf(f->message, sizeof(f->message), "%s", dcm_errmsg());
-    dcmi_record_fail(&team->recorder, f);
+    if (team->group->forks == dcmi_forks) /* else it is the parent's */
+        dcmi_record_fail(&team->recorder, f);
 }
 
 /* Another rank failed the team: tell it in this rank's words. */
