@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/compiler.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "os/clock.h"
@@ -13,7 +14,7 @@
 #include "os/memfd.h"
 
 /* A card that cannot be written says what it said before. */
-static void show(const dcmi_card *card)
+static DCMI_COLD void show(const dcmi_card *card)
 {
     if (card->fd >= 0)
         (void)!pwrite(card->fd, &card->page, sizeof(card->page), 0);
