@@ -243,17 +243,25 @@ DCMI_INLINE void dcmi_record_end(dcmi_recorder *r, dcm_status st)
 void dcmi_record_refused(dcmi_recorder *r, const dcm_coll *coll,
                          uint64_t number, int nranks, dcm_status st);
 
-/* The last `n` that have begun have ended together. */
+/* The last `n` that have begun have ended together; the clock is read once. */
 DCMI_INLINE void dcmi_record_end_all(dcmi_recorder *r, size_t n, dcm_status st)
 {
-    const uint64_t last = r->serial;
+    static const char no_name[DCMI_RECORD_NAME];
+    uint64_t now = 0;
 
     if (n > DCMI_RECORD_OPS)
         n = DCMI_RECORD_OPS;
     for (size_t i = 0; i < n; i++) {
-        r->op = &r->mine->op[(last - i) % DCMI_RECORD_OPS];
-        dcmi_record_end(r, st);
+        dcmi_record_op *op = &r->mine->op[(r->serial - i) % DCMI_RECORD_OPS];
+
+        if (atomic_load_explicit(&op->begun, memory_order_relaxed) == 0) {
+            now = now != 0 ? now : dcmi_stamp();
+            dcmi_record_put_name(op->path, no_name);
+            dcmi_record_put(&op->begun, now);
+        }
+        dcmi_record_put(&op->end, DCMI_RECORD_ENDED(st));
     }
+    dcmi_record_found(r);
 }
 
 #endif /* DCMI_RECORD_H */
