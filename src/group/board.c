@@ -92,6 +92,7 @@ dcm_status dcmi_boot_board(dcmi_boot **boot_p, dcmi_team *team)
     if (b == NULL)
         return dcmi_err(DCM_E_NOMEM, "meeting of %d ranks", team->nranks);
     b->base.ops = &ops;
+    b->base.is_one_host = true;
     b->team = team;
     *boot_p = &b->base;
     return DCM_OK;

@@ -40,6 +40,8 @@ struct dcmi_boot {
     int rank;
     int nranks;
     bool needs_all; /* merge must be called by every rank, always */
+    /* That the ranks meet here proves that they are on one host. */
+    bool is_one_host;
 };
 
 typedef struct dcmi_boot_opts {

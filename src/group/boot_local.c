@@ -130,6 +130,7 @@ dcm_status dcmi_boot_local(dcmi_boot **boots, int nranks)
         b->base.ops = &ops;
         b->base.rank = r;
         b->base.nranks = nranks;
+        b->base.is_one_host = true;
         b->board = shared;
         boots[r] = &b->base;
     }

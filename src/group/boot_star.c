@@ -275,6 +275,7 @@ dcm_status dcmi_boot_star(dcmi_boot **boot_p, const char *address, int rank,
         star->member[r].fd = -1;
 
     st = read_address(star, address, opts);
+    star->base.is_one_host = !star->is_tcp;
     if (st == DCM_OK && nranks > 1)
         st = rank == 0 ? dcmi_star_lead(star, opts->deadline_ns)
                        : dcmi_star_join(star, opts->deadline_ns);

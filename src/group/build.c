@@ -163,6 +163,15 @@ static bool is_crowded(const build *b)
            local_count(g) > dcmi_cpuset_count(&together);
 }
 
+/* Equal on the ranks of one host, unless the caller tells them apart. */
+static uint64_t host_hint(const build *b)
+{
+    const char *name = b->setup->host;
+    const uint64_t hint = b->boot->is_one_host ? 1 : dcmi_host_hint();
+
+    return name != NULL ? dcmi_hash(2, name, strlen(name)) ^ hint : hint;
+}
+
 static dcm_status fill_record(build *b, record *mine)
 {
     bool ok = true;
@@ -175,11 +184,7 @@ static dcm_status fill_record(build *b, record *mine)
     mine->uid = (uint32_t)geteuid();
     mine->quota = dcmi_limits_quota("");
     dcmi_limits_affinity(&mine->cpus);
-    mine->host_hint =
-        b->setup->host != NULL
-            ? dcmi_hash(2, b->setup->host, strlen(b->setup->host)) ^
-                  dcmi_host_hint()
-            : dcmi_host_hint();
+    mine->host_hint = host_hint(b);
     b->spin_us = dcmi_env_u64(DCMI_ENV_SPIN_US, SPIN_UNSET, MOST_SPIN_US, &ok);
     st = ok ? dcmi_handover_open(&b->handover, b->g->nranks > 1) : DCM_E_INVAL;
     mine->ticket = b->handover.ticket;
@@ -222,7 +227,26 @@ static dcm_status round_1(build *b)
     return DCM_OK;
 }
 
-/* Connect to the leader; who cannot is on a host of its own. */
+/*
+ * Rank `r` could not reach its leader: it is on a host of its own, and the group
+ * remembers why; where all are known to be on one, that is a failure.
+ */
+static dcm_status set_apart(build *b, int r)
+{
+    dcm_group *g = b->g;
+    const vote *v = &b->votes[r];
+
+    if (b->boot->is_one_host)
+        return dcmi_err((dcm_status)v->status, "rank %d: %.*s", r,
+                        (int)sizeof(v->message), v->message);
+    g->leader_of[r] = r;
+    if (g->why_apart[0] == '\0')
+        (void)snprintf(g->why_apart, sizeof(g->why_apart), "rank %d: %.*s", r,
+                       (int)sizeof(v->message), v->message);
+    return DCM_OK;
+}
+
+/* Connect to the leader of the presumed host. */
 static dcm_status round_2(build *b)
 {
     dcm_group *g = b->g;
@@ -238,12 +262,12 @@ static dcm_status round_2(build *b)
         st = check_votes(b->votes, g->nranks);
     if (st != DCM_OK)
         return st;
-    for (int r = 0; r < g->nranks; r++) {
+    for (int r = 0; r < g->nranks && st == DCM_OK; r++) {
         if (b->votes[r].status != DCM_OK)
-            g->leader_of[r] = r;
+            st = set_apart(b, r);
     }
     number_hosts(g);
-    return DCM_OK;
+    return st;
 }
 
 static dcm_status only_time(void *arg, bool expired)

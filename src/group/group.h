@@ -24,6 +24,7 @@ struct dcm_group {
     int leader_of[DCM_MAX_RANKS]; /* rank -> leader's rank of its host */
     int slot_of[DCM_MAX_RANKS];   /* rank -> hall slot; -1: another host */
     int pid_of[DCM_MAX_RANKS];
+    char why_apart[224]; /* why ranks of one host, it seemed, are not */
     uint32_t timeout_ms;
     char job[DCMI_ADDRESS_BYTES]; /* where it met, for the record; or "" */
     bool is_crowded;   /* more ranks here than cores: all agree on it */

@@ -36,10 +36,14 @@ static dcm_status probe(int *score_p, dcm_group *group, char *why,
                         size_t why_bytes)
 {
     if (dcm_group_nhosts(group) > 1) {
-        (void)snprintf(
-            why, why_bytes,
-            "the ranks are on %d hosts, and shared memory serves one",
-            dcm_group_nhosts(group));
+        if (group->why_apart[0] != '\0')
+            (void)snprintf(why, why_bytes, "%d hosts: %s", group->nhosts,
+                           group->why_apart);
+        else
+            (void)snprintf(
+                why, why_bytes,
+                "the ranks are on %d hosts, and shared memory serves one",
+                group->nhosts);
         *score_p = 0;
         return DCM_OK;
     }
