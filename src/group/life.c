@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "group/life.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +87,20 @@ static void fork_release(void)
 
 static void set_up(void)
 {
-    has_key = pthread_key_create(&key, owner_ends) == 0;
     (void)pthread_atfork(fork_prepare, fork_release, fork_release);
+}
+
+/* Let this thread's end be known: owner_ends() runs then. */
+static bool mark_thread(void)
+{
+    bool ok;
+
+    (void)pthread_mutex_lock(&lock);
+    if (!has_key)
+        has_key = pthread_key_create(&key, owner_ends) == 0;
+    ok = has_key;
+    (void)pthread_mutex_unlock(&lock);
+    return ok && pthread_setspecific(key, &key) == 0;
 }
 
 static dcm_status mutex_init(pthread_mutex_t *mutex)
@@ -103,7 +116,8 @@ static dcm_status mutex_init(pthread_mutex_t *mutex)
     if (rc == 0)
         rc = pthread_mutex_init(mutex, &attr);
     (void)pthread_mutexattr_destroy(&attr);
-    return rc == 0 ? DCM_OK : dcmi_err(DCM_E_SYS, "robust mutex: error %d", rc);
+    errno = rc;
+    return rc == 0 ? DCM_OK : dcmi_err_sys("robust mutex");
 }
 
 /* Where the mutex keeps its owner; the lock is held by this thread. */
@@ -156,7 +170,7 @@ dcm_status dcmi_life_take(dcmi_life **life_p, dcmi_life_slot *slot,
     dcm_status st;
 
     (void)pthread_once(&once, set_up);
-    if (!has_key)
+    if (!mark_thread())
         return dcmi_err(DCM_E_NOMEM, "no thread key left for life words");
     life = calloc(1, sizeof(*life));
     if (life == NULL)
@@ -175,7 +189,6 @@ dcm_status dcmi_life_take(dcmi_life **life_p, dcmi_life_slot *slot,
 
     life->mapping = dcmi_mapping_ref(mapping);
     life->owner = dcmi_tid();
-    (void)pthread_setspecific(key, life);
     (void)pthread_mutex_lock(&lock);
     bury(life->owner);
     life->next = all;
@@ -221,9 +234,8 @@ bool dcmi_life_is_orphan(const dcmi_life *life)
 
 void dcmi_life_adopt(dcmi_life *life)
 {
-    if (own(life->slot) != DCM_OK)
+    if (!mark_thread() || own(life->slot) != DCM_OK)
         return; /* it stays an orphan, which others count as alive */
-    (void)pthread_setspecific(key, life);
     (void)pthread_mutex_lock(&lock);
     life->owner = dcmi_tid();
     atomic_store_explicit(&life->is_orphan, false, memory_order_relaxed);
