@@ -20,6 +20,7 @@ dcm_status dcmi_memfd_create(int *fd_p, const char *name, size_t bytes)
     struct rlimit limit;
     dcm_status st;
     int fd;
+    int rc;
 
     /* Beyond this limit ftruncate() would raise SIGXFSZ, not return. */
     if (getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
@@ -32,7 +33,10 @@ dcm_status dcmi_memfd_create(int *fd_p, const char *name, size_t bytes)
     fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return dcmi_err_sys("memfd_create %s", name);
-    if (ftruncate(fd, (off_t)bytes) != 0) {
+    do {
+        rc = ftruncate(fd, (off_t)bytes);
+    } while (rc != 0 && errno == EINTR);
+    if (rc != 0) {
         st = dcmi_err_sys("segment %s: sizing to %zu bytes", name, bytes);
         goto err_close;
     }
@@ -75,8 +79,10 @@ dcm_status dcmi_memfd_verify(int fd, size_t bytes)
     if (fstat(fd, &s) != 0)
         return dcmi_err_sys("received segment");
     have = fcntl(fd, F_GET_SEALS);
-    if (have < 0)
+    if (have < 0 && errno == EINVAL)
         return dcmi_err(DCM_E_INVAL, "received segment is not a memfd");
+    if (have < 0)
+        return dcmi_err_sys("seals of a received segment");
     if ((have & seals) != seals)
         return dcmi_err(DCM_E_INVAL,
                         "received segment is not sealed (seals %#x)",
