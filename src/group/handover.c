@@ -117,6 +117,9 @@ dcm_status dcmi_handover_serve(dcmi_handover *h, uint64_t ranks, int fd,
             st = serve_one(h, sock, &ranks, fd, bytes);
             dcmi_close(sock);
         }
+        if (st == DCM_E_TIMEOUT)
+            return dcmi_err_at(st, "rank %d did not come for its segment",
+                               __builtin_ctzll(ranks));
         if (st != DCM_OK)
             return st;
     }

@@ -70,7 +70,8 @@ static dcm_status hand_over(dcmi_segment *s, dcmi_handover *h, dcm_group *group,
     dcm_status st;
 
     if (is_leader) {
-        st = dcmi_handover_serve(h, everyone & ~1ull, s->fd, bytes, &watch);
+        who.ranks = everyone & ~1ull;
+        st = dcmi_handover_serve(h, who.ranks, s->fd, bytes, &watch);
         if (st != DCM_OK) /* who was not served must not wait */
             dcmi_handover_close(h);
     } else {

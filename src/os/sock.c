@@ -146,6 +146,7 @@ err_close:
 
 dcm_status dcmi_unix_accept(int *fd_p, int listener)
 {
+    dcm_status st;
     int fd;
 
     for (int i = 0; i < STRANGERS_A_CALL; i++) {
@@ -156,11 +157,14 @@ dcm_status dcmi_unix_accept(int *fd_p, int listener)
             continue;
         if (fd < 0)
             return dcmi_err_sys("accepting a connection");
-        if (check_user(fd, "the connecting process") == DCM_OK) {
+        st = check_user(fd, "the connecting process");
+        if (st == DCM_OK) {
             *fd_p = fd;
             return DCM_OK;
         }
         (void)close(fd);
+        if (st != DCM_E_INVAL)
+            return st;
     }
     return DCM_AGAIN;
 }
