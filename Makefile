@@ -53,6 +53,10 @@ soak: ## the tests of dying ranks, over and over
 	@scripts/build.sh dev
 	@ctest --test-dir build/dev -R test_kill --repeat until-fail:20 --output-on-failure
 
+torture: ## make every call of libc fail in turn: ten minutes
+	@scripts/build.sh dev
+	@DEVCOMM_TORTURE_FULL=1 ctest --test-dir build/dev -L torture --timeout 3000 --output-on-failure
+
 fmt: ## format all C files (clang-format 14)
 	@scripts/check-format --fix
 
@@ -69,4 +73,4 @@ clean: ## remove what was built
 	@rm -rf build
 
 PEERS ?=
-.PHONY: help bench bench-peers test build check-fast unit asan tsan cov soak fmt man install clean
+.PHONY: help bench bench-peers test build check-fast unit asan tsan cov soak torture fmt man install clean
