@@ -13,6 +13,7 @@
 #include "cli.h"
 #include "opt.h"
 #include "os/clock.h"
+#include "topology.h"
 
 enum {
     MAX_SHOWN = 16,
@@ -94,7 +95,6 @@ static void print_machine(const dcmi_machine *m)
         (void)printf("no quota\n");
     else
         (void)printf("%d by the control group's quota\n", m->quota);
-    (void)printf("  NUMA nodes  %d\n", m->numa_nodes);
     (void)printf("  memory      %s left of %s\n",
                  cli_bytes(left, m->memory_left),
                  cli_bytes(all, m->memory_bytes));
@@ -222,6 +222,7 @@ static void print_json(const facts *f)
         dcmi_jw_str(&w, NULL, ops->name);
     dcmi_jw_end_array(&w);
     dcmi_jw_end_object(&w);
+    cli_topology_json(&w);
     json_backends(f, &w);
     json_comm(f, &w);
     json_env(&w);
@@ -265,6 +266,7 @@ int cli_info(int argc, char **argv)
     } else {
         (void)printf("devcomm %s (%s)\n", cli_version(), cli_commit());
         print_machine(&f.machine);
+        cli_topology_print();
         print_comm(&f);
         print_env(false);
     }

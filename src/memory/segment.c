@@ -13,10 +13,12 @@
 #include "os/mapping.h"
 #include "os/memfd.h"
 #include "os/sock.h"
+#include "topo/home.h"
 
 struct dcmi_segment {
     int fd; /* kept for reservations */
     dcmi_mapping *mapping;
+    dcmi_home home; /* of the last reservation */
 };
 
 typedef struct offer {
@@ -117,7 +119,7 @@ dcm_status dcmi_segment_new(dcmi_segment **segment_p, dcm_group *group,
     const size_t page = dcmi_page_bytes();
     dcmi_handover h = {.listener = -1, .link = -1};
     dcmi_segment *s = calloc(1, sizeof(*s));
-    dcmi_segment made = {.fd = -1};
+    dcmi_segment made = {.fd = -1, .home = {.node = -1}};
     dcm_status st = DCM_OK;
 
     if (s == NULL)
@@ -165,10 +167,17 @@ dcm_status dcmi_segment_reserve(dcmi_segment *segment, size_t offset,
 {
     dcm_status st;
 
+    segment->home = dcmi_home_begin();
     st = dcmi_memfd_reserve(segment->fd, offset, bytes);
+    dcmi_home_end(&segment->home);
     if (st == DCM_OK)
         dcmi_segment_touch(segment, offset, bytes);
     return st;
+}
+
+dcmi_home dcmi_segment_home(const dcmi_segment *segment)
+{
+    return segment->home;
 }
 
 void dcmi_segment_touch(const dcmi_segment *segment, size_t offset,

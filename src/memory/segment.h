@@ -9,6 +9,8 @@
 
 #include <devcomm/devcomm.h>
 
+#include "topo/home.h"
+
 typedef struct dcmi_segment dcmi_segment;
 
 /* Collective; `bytes` is rounded up to pages.  All ranks fail alike. */
@@ -22,11 +24,14 @@ void *dcmi_segment_at(const dcmi_segment *segment, size_t offset);
 size_t dcmi_segment_bytes(const dcmi_segment *segment);
 
 /*
- * Local: take the memory of whole pages behind [offset, offset + bytes), near
- * this thread, and map it in, so that later accesses neither fail nor fault.
+ * Local: take the memory of whole pages behind [offset, offset + bytes), on this
+ * thread's node, and map it in, so that later accesses neither fail nor fault.
  */
 dcm_status dcmi_segment_reserve(dcmi_segment *segment, size_t offset,
                                 size_t bytes);
+
+/* Where the last reservation's memory was to lie. */
+dcmi_home dcmi_segment_home(const dcmi_segment *segment);
 
 /* Local: map in what another rank has reserved.  Only saves later faults. */
 void dcmi_segment_touch(const dcmi_segment *segment, size_t offset,

@@ -431,9 +431,12 @@ test_info()
     says out '^backends'
     says out '^  cpu +usable'
     says out 'shared now'
+    says out '^topology'
+    says out '^  allowed     processors [0-9]'
+    says out '^  hwloc       ([0-9.]+$|not used: .)'
     run 0 "$devcomm" info --json
     if is_json out; then ok; else fail "info --json is no JSON"; fi
-    for key in version commit machine backends communicator environment; do
+    for key in version commit machine topology backends communicator environment; do
         says out "^  \"$key\": "
     done
     run 0 env DEVCOMM_TOKEN=hush DEVCOMM_TIMEOUT_MS=1234 "$devcomm" info --env

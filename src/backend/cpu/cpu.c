@@ -105,13 +105,14 @@ static dcm_status read_env(dcmi_cpu *c)
 typedef struct settings {
     uint64_t ring_bytes;
     int64_t stores;
+    int64_t node; /* where the rank runs now: may differ */
 } settings;
 
 /* Ranks walk through the rings alike, so these must be the same on all. */
-static dcm_status same_settings(const dcmi_cpu *c, const dcm_backend_env *env,
+static dcm_status same_settings(dcmi_cpu *c, const dcm_backend_env *env,
                                 dcm_status st)
 {
-    const settings mine = {c->ring_bytes, c->stores};
+    const settings mine = {c->ring_bytes, c->stores, dcmi_home_node()};
     settings all[DCM_MAX_RANKS];
 
     st = dcmi_group_vote(env->group, st, env->timeout_ms);
@@ -119,6 +120,7 @@ static dcm_status same_settings(const dcmi_cpu *c, const dcm_backend_env *env,
         st = dcm_group_exchange(env->group, &mine, all, sizeof(mine),
                                 env->timeout_ms);
     for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
+        c->node[r] = (int)all[r].node;
         if (all[r].ring_bytes != all[0].ring_bytes)
             st = dcmi_err(DCM_E_MISMATCH,
                           "DEVCOMM_CPU_STAGING_KIB differs: rank %d has %llu "
@@ -347,11 +349,13 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
     const dcmi_cpu *c = ctx;
     dcmi_cpu_algo algo = choose(c, coll);
     dcmi_header header = {.arena = 0};
+    char where[DCMI_WHERE_BYTES];
 
     if (coll->kind != DCM_COLL_ALL_REDUCE) {
         dcmi_cpu_explain_other(c, text, bytes, coll);
         return DCM_OK;
     }
+    dcmi_cpu_where(where, sizeof(where), c);
     dcmi_cpu_arena_find(c, coll, &header);
     if (c->nranks == 1) {
         (void)snprintf(text, bytes, "alone: one rank, reduced by %s",
@@ -365,12 +369,12 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
         "%s: %zu bytes on %d ranks; mail serves up to %zu bytes, one_shot %zu, "
         "two_shot the rest; direct serves what is no mail when all ranks' "
         "buffers lie in one arena, and these %s; staged by %s stores (a flag's "
-        "round trip takes %u ns)%s; reduced by %s",
+        "round trip takes %u ns)%s; reduced by %s%s",
         algo_name(algo), coll->count * dcm_dtype_bytes(coll->dtype), c->nranks,
         dcmi_cpu_mail_limit(c), one_shot_limit(c),
         header.arena != 0 ? "do here" : "do not",
         c->is_far ? "non-temporal" : "ordinary", c->trip_ns,
-        c->is_crowded ? "; more ranks than cores" : "", c->simd->name);
+        c->is_crowded ? "; more ranks than cores" : "", c->simd->name, where);
     return DCM_OK;
 }
 

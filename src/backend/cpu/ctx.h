@@ -161,6 +161,7 @@ typedef struct dcmi_cpu {
     dcmi_cpu_algo forced;
     uint32_t arenas_made;
     dcmi_cpu_arena *arenas;
+    int node[DCM_MAX_RANKS]; /* where each rank ran at first; -1: one node */
     dcmi_end to[DCM_MAX_RANKS];
     dcmi_end from[DCM_MAX_RANKS];
 } dcmi_cpu;
@@ -352,5 +353,15 @@ size_t dcmi_cpu_arena_total(const dcmi_cpu *c);
 
 /* Measure how far apart the ranks are; all ranks call it at the same point. */
 dcm_status dcmi_cpu_place(dcmi_cpu *c);
+
+enum {
+    DCMI_WHERE_BYTES = 480
+};
+
+/*
+ * "; ranks began on nodes 0,1; this rank's memory ...", for explain; "" where
+ * only one node has memory.
+ */
+void dcmi_cpu_where(char *text, size_t bytes, const dcmi_cpu *c);
 
 #endif /* DCMI_CPU_CTX_H */

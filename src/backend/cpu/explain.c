@@ -1,10 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which way a call other than all_reduce goes, in words. */
+/* In words: which way a call other than all_reduce goes, and where ranks are. */
 #include <stdio.h>
 #include <string.h>
 
 #include "backend/cpu/exchange.h"
 #include "base/parse.h"
+
+enum {
+    HOME_BYTES = 160
+};
+
+void dcmi_cpu_where(char *text, size_t bytes, const dcmi_cpu *c)
+{
+    const dcmi_home home = dcmi_segment_home(c->segment);
+    char memory[HOME_BYTES];
+    size_t n = 0;
+
+    text[0] = '\0';
+    if (home.node < 0)
+        return;
+    for (int r = 0; r < c->nranks && n < bytes; r++)
+        n += (size_t)snprintf(text + n, bytes - n, "%s%d",
+                              r > 0 ? "," : "; ranks began on nodes ",
+                              c->node[r]);
+    dcmi_home_text(memory, sizeof(memory), &home);
+    if (n < bytes)
+        (void)snprintf(text + n, bytes - n, "; %s", memory);
+}
 
 static void explain_message(const dcmi_cpu *c, char *text, size_t bytes,
                             const dcm_coll *coll)
@@ -24,8 +46,10 @@ static void explain_exchange(const dcmi_cpu *c, char *text, size_t bytes,
 {
     const char *path = "staged";
     dcmi_exchange x;
+    char where[DCMI_WHERE_BYTES];
     size_t lanes;
 
+    dcmi_cpu_where(where, sizeof(where), c);
     dcmi_cpu_exchange_plan(c, coll, &x);
     lanes = x.is_shared ? 1 : (size_t)c->nranks;
     if (dcmi_cpu_mail_carries(c, &x))
@@ -39,7 +63,7 @@ static void explain_exchange(const dcmi_cpu *c, char *text, size_t bytes,
         "in all, and these are %s; direct serves what is no mail of a rank "
         "whose src lies in an arena, and this %s; staged, pieces through a "
         "ring, the rest, written by %s stores (a flag's round trip takes %u "
-        "ns)%s%s%s",
+        "ns)%s%s%s%s",
         path, dcmi_coll_str(coll->kind), x.most * lanes,
         x.is_shared ? "all its readers" : "all ranks", c->nranks,
         dcmi_cpu_mail_limit(c),
@@ -50,7 +74,7 @@ static void explain_exchange(const dcmi_cpu *c, char *text, size_t bytes,
         c->is_far ? "non-temporal" : "ordinary", c->trip_ns,
         c->is_crowded ? "; more ranks than cores" : "",
         x.is_reduction ? "; reduced by " : "",
-        x.is_reduction ? c->simd->name : "");
+        x.is_reduction ? c->simd->name : "", where);
 }
 
 void dcmi_cpu_explain_other(const dcmi_cpu *c, char *text, size_t bytes,
