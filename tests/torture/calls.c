@@ -347,6 +347,9 @@ WRAP_INTR(ssize_t, getrandom, (void *to, size_t bytes, unsigned flags),
           (to, bytes, flags), -1, ENOSYS)
 WRAP_INTR(int, nanosleep, (const struct timespec *t, struct timespec *left),
           (t, left), -1, EINVAL)
+WRAP_INTR(ssize_t, pwrite, (int fd, const void *from, size_t bytes, off_t at),
+          (fd, from, bytes, at), -1, ENOSPC)
+WRAP(int, sched_getcpu, (void), (), -1, ENOSYS)
 WRAP(int, sched_getaffinity, (pid_t pid, size_t bytes, cpu_set_t *set),
      (pid, bytes, set), -1, EPERM)
 WRAP(long, sysconf, (int what), (what), -1, EINVAL)
