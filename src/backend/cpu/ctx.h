@@ -43,6 +43,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "backend/cpu/drift.h"
 #include "backend/cpu/reduce/reduce.h"
 #include "base/compiler.h"
 #include "group/team.h"
@@ -73,6 +74,8 @@ typedef struct dcmi_header {
     uint64_t count;
     uint64_t src_offset; /* within this rank's part of the arena */
     uint64_t dst_offset;
+    uint32_t has_drifted; /* this rank asks for a placement probe */
+    uint32_t unused;
     uint64_t shape; /* root, rows and block sizes, as one number */
 } dcmi_header;
 
@@ -153,10 +156,12 @@ typedef struct dcmi_cpu {
     size_t ring_at;      /* next free byte: the same on every rank */
     size_t result_at;
     bool has_rings;
-    bool is_crowded;  /* more ranks than cores */
-    bool is_far;      /* the ranks do not share a cache: see placement.c */
-    int stores;       /* DCMI_STORES_* */
-    uint64_t work;    /* bytes staged since the last placement probe */
+    bool is_crowded; /* more ranks than cores */
+    bool is_far;     /* the ranks do not share a cache: see placement.c */
+    int stores;      /* DCMI_STORES_* */
+    uint64_t work;   /* bytes staged since the last placement probe */
+    uint32_t copies; /* into the ring, of those that are sampled */
+    dcmi_drift drift;
     uint32_t trip_ns; /* last measured round trip of a flag, 0: never */
     dcmi_cpu_algo forced;
     uint32_t arenas_made;
@@ -244,10 +249,23 @@ DCMI_INLINE void dcmi_cpu_post(dcmi_cpu *c, _Atomic uint64_t *word, uint64_t v)
 
 /* ---- the algorithms: one file each ---------------------------------------- */
 
+enum {
+    DCMI_MAIL_NEAR = 3072, /* two ranks */
+    DCMI_MAIL_FAR = 1024,
+};
+
 /* Bytes up to which lines that carry their flags win: measured. */
 static inline size_t dcmi_cpu_mail_limit(const dcmi_cpu *c)
 {
-    return c->nranks == 2 && !c->is_far ? 3072 : 1024;
+    return c->nranks == 2 && !c->is_far ? DCMI_MAIL_NEAR : DCMI_MAIL_FAR;
+}
+
+/* Mail that would be none on another placement is work that may call for a probe;
+ * `bytes` is the same on all ranks. */
+static inline void dcmi_cpu_mail_work(dcmi_cpu *c, size_t bytes)
+{
+    if (bytes > DCMI_MAIL_FAR)
+        c->work += bytes;
 }
 
 bool dcmi_cpu_mail_fits(const dcmi_cpu *c, const dcm_coll *coll);
@@ -350,6 +368,28 @@ dcm_status dcmi_cpu_arena_new(void *ctx, void **arena_p, size_t bytes,
                               void **base_p);
 void dcmi_cpu_arena_free(void *ctx, void *arena);
 size_t dcmi_cpu_arena_total(const dcmi_cpu *c);
+
+/* Copy into this rank's ring; placement.c tells what is timed. */
+void dcmi_cpu_copy_timed(dcmi_cpu *c, void *to, const void *from, size_t bytes);
+
+DCMI_INLINE void dcmi_cpu_copy_in(dcmi_cpu *c, void *to, const void *from,
+                                  size_t bytes)
+{
+    if (c->is_far)
+        c->simd->copy_stream(to, from, bytes);
+    else if (bytes >= DCMI_DRIFT_BYTES &&
+             DCMI_UNLIKELY(++c->copies % DCMI_DRIFT_EVERY == 0))
+        dcmi_cpu_copy_timed(c, to, from, bytes);
+    else
+        c->simd->copy(to, from, bytes);
+}
+
+/* Some rank's header asks for a probe: the next operation begins with one. */
+DCMI_INLINE void dcmi_cpu_heed(dcmi_cpu *c, const dcmi_header *header)
+{
+    if (DCMI_UNLIKELY(header->has_drifted != 0))
+        c->work = DCMI_PLACE_AGAIN + 1;
+}
 
 /* Measure how far apart the ranks are; all ranks call it at the same point. */
 dcm_status dcmi_cpu_place(dcmi_cpu *c);

@@ -157,10 +157,7 @@ static dcm_status stage_lane(const run *u, int lane, size_t k)
     if (bytes == 0)
         return DCM_OK;
     from = out->at + k * u->piece;
-    if (c->is_far)
-        c->simd->copy_stream(to, from, bytes);
-    else
-        c->simd->copy(to, from, bytes);
+    dcmi_cpu_copy_in(c, to, from, bytes);
     return DCM_OK;
 }
 

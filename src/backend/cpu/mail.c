@@ -112,6 +112,7 @@ dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll)
 
     write_lines(dcmi_cpu_mail(c, c->rank), coll->src, bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
+    dcmi_cpu_mail_work(c, bytes);
     DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
         if (r == c->rank) {
@@ -208,6 +209,7 @@ dcm_status dcmi_cpu_mail_exchange(dcmi_cpu *c, const dcm_coll *coll,
     write_lines(dcmi_cpu_mail(c, c->rank), bytes > 0 ? x->out[0].at : gathered,
                 bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
+    dcmi_cpu_mail_work(c, x->most * lanes);
     DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
         unsigned char *to =

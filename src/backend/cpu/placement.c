@@ -11,8 +11,14 @@
  *   2. every rank posts its slowest round trip in a header, reads all others'
  *      headers, and takes the slowest of all: so all ranks decide alike
  *
- * On a virtual machine the answer changes while it runs; the probe is repeated
- * after some amount of work, which all ranks have done alike.
+ * On a virtual machine the answer changes while it runs, so the probe is repeated
+ * at the beginning of an operation:
+ *   - after some amount of work, which all ranks have done alike;
+ *   - when a rank finds that its copies into the ring have become slow (drift.h).
+ *     It says so in the header of its next operation.  All ranks read all headers of
+ *     an operation before they leave it, so all begin the next one with a probe.
+ * Copies past the caches take the same time everywhere, so ranks that were apart and
+ * have come together are found by the first rule alone.
  */
 #include <string.h>
 
@@ -81,13 +87,25 @@ static dcm_status agree(dcmi_cpu *c, uint32_t *trip_ns_p)
     return DCM_OK;
 }
 
+DCMI_COLD void dcmi_cpu_copy_timed(dcmi_cpu *c, void *to, const void *from,
+                                   size_t bytes)
+{
+    const uint64_t start = dcmi_now_ns();
+
+    c->simd->copy(to, from, bytes);
+    if (c->stores == DCMI_STORES_AUTO && !c->is_crowded)
+        dcmi_drift_note(&c->drift, dcmi_now_ns() - start, bytes);
+}
+
 dcm_status dcmi_cpu_place(dcmi_cpu *c)
 {
+    const bool was_far = c->is_far;
     uint32_t trip_ns = 0;
     uint32_t serial = 0;
     dcm_status st = DCM_OK;
 
     c->work = 0;
+    dcmi_drift_probe(&c->drift);
     if (c->stores != DCMI_STORES_AUTO || c->is_crowded || c->nranks == 1)
         return DCM_OK;
     dcmi_cpu_next_epoch(c);
@@ -106,5 +124,6 @@ dcm_status dcmi_cpu_place(dcmi_cpu *c)
         return st;
     c->trip_ns = trip_ns;
     c->is_far = trip_ns > FAR_NS;
+    dcmi_drift_probed(&c->drift, c->is_far != was_far);
     return DCM_OK;
 }

@@ -28,7 +28,11 @@ enum {
 
 void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine)
 {
-    memcpy(dcmi_cpu_mail(c, c->rank)[0].data, mine, sizeof(*mine));
+    dcmi_header header = *mine;
+
+    header.has_drifted = c->drift.is_seen;
+    memcpy(dcmi_cpu_mail(c, c->rank)[0].data, &header, sizeof(header));
+    dcmi_cpu_heed(c, &header);
 }
 
 static DCMI_COLD dcm_status grow_now(dcmi_cpu *c)
@@ -130,12 +134,9 @@ static void stage_chunk(const one_shot *o, uint32_t k, size_t total)
     const unsigned char *from =
         (const unsigned char *)o->coll->src + first * o->item;
 
-    if (c->is_far) {
-        c->simd->copy_stream(to, from, count * o->item);
+    dcmi_cpu_copy_in(c, to, from, count * o->item);
+    if (c->is_far)
         dcmi_stream_fence();
-    } else {
-        c->simd->copy(to, from, count * o->item);
-    }
     dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, k + 1));
 }
 

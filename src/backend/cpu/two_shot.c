@@ -90,7 +90,7 @@ static size_t stage_at(const two_shot *t, uint32_t k)
 
 static void copy_to_ring(const two_shot *t, uint32_t k, range piece, range r)
 {
-    const dcmi_cpu *c = t->c;
+    dcmi_cpu *c = t->c;
     unsigned char *to = dcmi_cpu_ring(c, c->rank) + stage_at(t, k) +
                         (r.first - piece.first) * t->item;
     const unsigned char *from =
@@ -98,10 +98,7 @@ static void copy_to_ring(const two_shot *t, uint32_t k, range piece, range r)
 
     if (r.count == 0)
         return;
-    if (c->is_far)
-        c->simd->copy_stream(to, from, r.count * t->item);
-    else
-        c->simd->copy(to, from, r.count * t->item);
+    dcmi_cpu_copy_in(c, to, from, r.count * t->item);
 }
 
 static void stage(two_shot *t, uint32_t k)

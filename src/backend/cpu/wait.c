@@ -145,5 +145,6 @@ dcm_status dcmi_cpu_await_staged(dcmi_cpu *c, int rank, uint32_t count,
                       theirs.count != mine->count ||
                       theirs.shape != mine->shape))
         return mismatch(c, rank, line, v);
+    dcmi_cpu_heed(c, &theirs);
     return DCM_OK;
 }
