@@ -32,6 +32,11 @@ static void watch_forks(void)
     (void)pthread_atfork(NULL, NULL, count_fork);
 }
 
+void dcmi_forks_watch(void)
+{
+    (void)pthread_once(&fork_once, watch_forks);
+}
+
 dcm_status dcmi_group_setup_read(dcmi_group_setup *s,
                                  const dcm_group_opts *opts)
 {
@@ -39,7 +44,7 @@ dcm_status dcmi_group_setup_read(dcmi_group_setup *s,
     bool ok = true;
     dcm_status st;
 
-    (void)pthread_once(&fork_once, watch_forks);
+    dcmi_forks_watch();
     st = dcmi_opts_copy(&o, sizeof(o), opts, "dcm_group_opts");
     if (st != DCM_OK)
         return st;

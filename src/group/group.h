@@ -43,6 +43,7 @@ struct dcm_group {
 
 /* Forks since start: a child must not use its parent's handles. */
 extern unsigned dcmi_forks;
+void dcmi_forks_watch(void); /* counted from the first call on */
 
 /*
  * What opts say, with the environment's defaults, checked.  `host` may be NULL.

@@ -88,7 +88,7 @@ dcm_status dcmi_wait_slow(dcmi_wait *w)
         return DCM_OK;
     }
     w->polls |= DCMI_WAIT_BATCH - 1; /* from now on every poll comes here */
-    if (waited < watch->spin_ns + YIELD_NS) {
+    if (waited < watch->spin_ns + (watch->parks_soon ? 0 : YIELD_NS)) {
         (void)sched_yield();
         return DCM_OK;
     }

@@ -68,6 +68,7 @@ typedef struct dcmi_watch {
     int rank;          /* whose bell */
     uint64_t timeout_ns;
     uint64_t spin_ns; /* 0: yield at once */
+    bool parks_soon;  /* a long wait is expected: park without yielding */
 } dcmi_watch;
 
 typedef struct dcmi_wait {
