@@ -4,6 +4,7 @@
  * middle, where programs that are built already do not expect it, stops here.
  */
 #include <devcomm/backend.h>
+#include <devcomm/queue.h>
 
 #if defined(__LP64__)
 
@@ -93,6 +94,33 @@ AT(dcm_backend_ops, arena_free, 80);
 AT(dcm_backend_ops, collective, 88);
 AT(dcm_backend_ops, messages, 96);
 ENDS(dcm_backend_ops, 104);
+
+AT(dcm_queue_opts, name, 8);
+AT(dcm_queue_opts, bytes, 16);
+AT(dcm_queue_opts, max_record, 24);
+AT(dcm_queue_opts, timeout_ms, 32);
+AT(dcm_queue_opts, flags, 36);
+ENDS(dcm_queue_opts, 40);
+
+AT(dcm_queue_part, bytes, 8);
+ENDS(dcm_queue_part, 16);
+
+AT(dcm_queue_reader, pid, 4);
+AT(dcm_queue_reader, state, 8);
+AT(dcm_queue_reader, lag, 16);
+AT(dcm_queue_reader, seen_ns, 24);
+ENDS(dcm_queue_reader, 32);
+
+AT(dcm_queue_info, name, 8);
+AT(dcm_queue_info, writer_pid, 56);
+AT(dcm_queue_info, nreaders, 60);
+AT(dcm_queue_info, places, 64);
+AT(dcm_queue_info, is_alive, 68);
+AT(dcm_queue_info, records, 72);
+AT(dcm_queue_info, bytes, 80);
+AT(dcm_queue_info, max_record, 88);
+AT(dcm_queue_info, max_piece, 96);
+ENDS(dcm_queue_info, 104);
 
 #endif
 
