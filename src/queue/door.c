@@ -166,7 +166,9 @@ void dcmi_queue_door_serve(dcm_queue *q, uint64_t now)
 
 dcm_status dcmi_queue_door_knock(int *fd_p, dcm_queue *q, uint64_t timeout_ns)
 {
-    const uint64_t until = dcmi_now_ns() + KNOCK_MS * DCMI_NS_PER_MS;
+    const uint64_t most = KNOCK_MS * DCMI_NS_PER_MS;
+    const uint64_t until =
+        dcmi_now_ns() + (timeout_ns < most ? timeout_ns : most);
     const dcmi_watch watch = {.check = only_time, .timeout_ns = timeout_ns};
     char name[DCMI_SOCK_NAME_BYTES];
     uint64_t start = 0;

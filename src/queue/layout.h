@@ -11,7 +11,8 @@
  *                 its reader, one that takes the place over, or the writer.
  * Ordering        seq = n + 1 (release) publishes record n with its info and the
  *                 first `filled` bytes; filled (release) publishes more of them;
- *                 info is written before.  records, bytes (release) of an entry
+ *                 info is written before; head.writing is set before seq and reset
+ *                 behind the last piece (release).  records, bytes (release) of an entry
  *                 hand slots and bytes back; the writer reads them (acquire) before
  *                 it overwrites.  `published` is stored behind seq, `end` behind
  *                 published: who reads `end` first and `published` next never has
@@ -80,7 +81,8 @@ typedef struct dcmi_queue_descriptor {
 
 typedef struct dcmi_queue_head {
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t published;
-    _Atomic uint64_t end; /* of the bytes of published records */
+    _Atomic uint64_t end;     /* of the bytes of published records */
+    _Atomic uint64_t writing; /* n + 1: record n has more pieces to come */
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t floor;
     _Atomic uint64_t used; /* bit r: entry r was ever taken */
     _Atomic uint32_t joins;

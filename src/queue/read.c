@@ -59,6 +59,11 @@ static dcm_status find_end(record_wait *w, uint64_t now)
         return has_come(w) ? DCM_OK
                            : dcmi_queue_corrupt(q, "its slot has sequence",
                                                 w->slot->seq);
+    if (w->is_for_bytes &&
+        atomic_load_explicit(&h->writing, memory_order_acquire) != q->n + 1)
+        return has_come(w)
+                   ? DCM_OK
+                   : dcmi_queue_corrupt(q, "nothing follows byte", w->filled);
     if (atomic_load_explicit(&h->closed, memory_order_acquire) != 0)
         return has_come(w) ? DCM_OK
                            : dcmi_err(DCM_E_PEER,

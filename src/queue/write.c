@@ -20,6 +20,14 @@ typedef struct source {
     size_t used; /* of the first part */
 } source;
 
+/* Where a record's bytes go. */
+typedef struct extent {
+    uint64_t at;
+    uint64_t bytes;
+    uint64_t piece;
+    bool is_stream; /* longer than half the ring: room comes piece by piece */
+} extent;
+
 typedef struct room_wait {
     dcm_queue *q;
     dcmi_queue_need need;
@@ -185,45 +193,65 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* A record of which readers get one piece after the other. */
+/* More pieces of record q->n are to come, or (false) none of any record. */
+static void set_writing(dcm_queue *q, bool is_on)
+{
+    atomic_store_explicit(&q->frame->head.writing, is_on ? q->n + 1 : 0,
+                          memory_order_release);
+}
+
+/* All pieces of a record behind the first one. */
+static dcm_status write_rest(dcm_queue *q, dcmi_queue_slot *slot, source *s,
+                             const extent *e, deadline *d)
+{
+    dcm_status st = DCM_OK;
+    uint64_t done = e->piece;
+    uint64_t n;
+
+    for (; done < e->bytes; done += n) {
+        n = least(e->piece, e->bytes - done);
+        if (e->is_stream)
+            st = need_room(q, e->at + done + n, d);
+        if (st != DCM_OK) {
+            atomic_store_explicit(&slot->u.arena.filled,
+                                  done | DCMI_QUEUE_GIVEN_UP,
+                                  memory_order_release);
+            break;
+        }
+        fill(q, e->at + done, s, n);
+        atomic_store_explicit(&slot->u.arena.filled, done + n,
+                              memory_order_release);
+        dcmi_queue_ring_readers(q);
+    }
+    set_writing(q, false);
+    dcmi_queue_ring_readers(q);
+    return st;
+}
+
+/* A record in the arena, of which readers get one piece after the other. */
 static dcm_status write_pieces(dcm_queue *q, source *s, uint64_t bytes,
                                deadline *d)
 {
-    const bool is_stream = bytes > q->g.arena_bytes / 2;
-    const uint64_t piece = least(PIECE_BYTES, q->g.arena_bytes / STREAM_PART);
-    const uint64_t at = place(q, bytes);
+    const uint64_t all = q->g.arena_bytes;
     dcmi_queue_slot *slot = slot_of(q);
-    uint64_t done = 0;
-    uint64_t n;
+    const extent e = {
+        .at = place(q, bytes),
+        .bytes = bytes,
+        .piece = least(PIECE_BYTES, all / STREAM_PART),
+        .is_stream = bytes > all / 2,
+    };
+    const uint64_t first = least(e.piece, bytes);
     dcm_status st;
 
-    st = need_room(q, at + (is_stream ? piece : bytes), d);
+    st = need_room(q, e.at + (e.is_stream ? first : bytes), d);
     if (st != DCM_OK)
         return st;
     d->has_begun = true;
-    do {
-        n = least(piece, bytes - done);
-        if (is_stream && done > 0) {
-            st = need_room(q, at + done + n, d);
-            if (st != DCM_OK) {
-                atomic_store_explicit(&slot->u.arena.filled,
-                                      done | DCMI_QUEUE_GIVEN_UP,
-                                      memory_order_release);
-                dcmi_queue_ring_readers(q);
-                return st;
-            }
-        }
-        fill(q, at + done, s, n);
-        done += n;
-        if (done == n) {
-            publish_arena(q, slot, at, bytes, done);
-        } else {
-            atomic_store_explicit(&slot->u.arena.filled, done,
-                                  memory_order_release);
-            dcmi_queue_ring_readers(q);
-        }
-    } while (done < bytes);
-    return DCM_OK;
+    fill(q, e.at, s, first);
+    if (first < bytes)
+        set_writing(q, true);
+    publish_arena(q, slot, e.at, bytes, first);
+    return first < bytes ? write_rest(q, slot, s, &e, d) : DCM_OK;
 }
 
 static dcm_status write_inline(dcm_queue *q, source *s, uint64_t bytes,
