@@ -130,13 +130,15 @@ static dcm_status take_place(dcm_queue *q, int reader, bool may_be_late)
 }
 
 /*
- * What has been published so far.  `end` is read first, so that it is not beyond
- * the record that the count names; layout.h, "Ordering".
+ * What has been published so far.  The first look pairs with dcmi_queue_scan();
+ * then `end` is read before the count, so that it is not beyond the record that
+ * the count names; layout.h, "Ordering".
  */
 static void look_where(dcm_queue *q)
 {
     const dcmi_queue_head *h = &q->frame->head;
 
+    (void)atomic_load_explicit(&h->published, memory_order_seq_cst);
     q->end = atomic_load_explicit(&h->end, memory_order_acquire);
     q->n = atomic_load_explicit(&h->published, memory_order_acquire);
 }
@@ -185,10 +187,8 @@ dcm_status dcmi_queue_join(dcm_queue *q, int reader, bool may_be_late)
         return dcmi_err(DCM_E_BUSY, "queue: lost place %d while joining",
                         q->me);
     q->who = active;
-    (void)atomic_fetch_add_explicit(&h->joins, 1, memory_order_seq_cst);
+    (void)atomic_fetch_add_explicit(&h->joins, 1, memory_order_relaxed);
     if (is_late) {
-        /* Pairs with dcmi_queue_scan(). */
-        (void)atomic_load_explicit(&h->floor, memory_order_seq_cst);
         look_where(q);
         store_cursor(q);
     }

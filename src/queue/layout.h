@@ -17,7 +17,7 @@
  *                 it overwrites.  `published` is stored behind seq, `end` behind
  *                 published: who reads `end` first and `published` next never has
  *                 an `end` beyond the record that `published` names.
- *                 A late reader: head.joins and head.floor, join.c.
+ *                 A late reader: see "Joining late" in docs/queue.md.
  * Wrap            Positions do not wrap in 64 bits.
  * Reset           None: a queue ends with its writer.
  * When a peer     Known from outside this memory (peers.c).  A dead reader's entry
@@ -83,9 +83,8 @@ typedef struct dcmi_queue_head {
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t published;
     _Atomic uint64_t end;     /* of the bytes of published records */
     _Atomic uint64_t writing; /* n + 1: record n has more pieces to come */
-    DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t floor;
-    _Atomic uint64_t used; /* bit r: entry r was ever taken */
-    _Atomic uint32_t joins;
+    DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint64_t used; /* bit r: place r was */
+    _Atomic uint32_t joins; /* so far: more parties, perhaps more than cores */
     DCMI_ALIGNED(DCMI_SECTOR) _Atomic uint32_t ready;
     _Atomic uint32_t closed;
     _Atomic uint64_t seen_ns;

@@ -13,10 +13,6 @@
 #include "os/ident.h"
 #include "os/sock.h"
 
-enum {
-    SCANS_MOST = 8, /* in a row while readers join: then wait */
-};
-
 static void forget(dcmi_queue_peer *p)
 {
     dcmi_process_close(&p->process);
@@ -69,28 +65,23 @@ static void take_cursor(dcm_queue *q, int reader, uint64_t who,
 
 void dcmi_queue_scan(dcm_queue *q)
 {
-    dcmi_queue_head *h = &q->frame->head;
-    dcmi_queue_need least;
-    uint32_t joins;
+    dcmi_queue_need least = {.records = q->n, .bytes = q->end};
 
-    for (int i = 0; i < SCANS_MOST; i++) {
-        joins = atomic_load_explicit(&h->joins, memory_order_seq_cst);
-        least = (dcmi_queue_need){.records = q->n, .bytes = q->end};
-        for (int r = dcmi_queue_places(q) - 1; r >= 0; r--) {
-            const uint64_t who = atomic_load_explicit(&q->frame->entry[r].who,
-                                                      memory_order_acquire);
+    /*
+     * One order for all with dcmi_queue_join(): who joins without being seen here
+     * sees what was published before, and begins behind it.
+     */
+    atomic_store_explicit(&q->frame->head.published, q->n,
+                          memory_order_seq_cst);
+    for (int r = dcmi_queue_places(q) - 1; r >= 0; r--) {
+        const uint64_t who =
+            atomic_load_explicit(&q->frame->entry[r].who, memory_order_seq_cst);
 
-            if (dcmi_queue_is_counted(who))
-                take_cursor(q, r, who, &least);
-        }
-        /* These two and two of dcmi_queue_join() are in one order for all. */
-        atomic_store_explicit(&h->floor, least.records, memory_order_seq_cst);
-        if (atomic_load_explicit(&h->joins, memory_order_seq_cst) == joins) {
-            q->floor = least.records;
-            q->floor_bytes = least.bytes;
-            return;
-        }
+        if (dcmi_queue_is_counted(who))
+            take_cursor(q, r, who, &least);
     }
+    q->floor = least.records;
+    q->floor_bytes = least.bytes;
 }
 
 /* Make q->peer[reader] about the process that `who` names. */
