@@ -179,6 +179,40 @@ DCM_API DCM_MUST_USE dcm_status dcm_queue_try_peek(dcm_queue *queue,
 DCM_API DCM_MUST_USE dcm_status dcm_queue_advance(dcm_queue *queue,
                                                   size_t bytes);
 
+/* ---- chunks of one size ----------------------------------------------------- */
+
+/*
+ * A queue of `nchunks` chunks of `chunk_bytes` bytes that are written and read in
+ * place, with a flag a reader for each.  opts->bytes and max_record are not used.
+ * Of the calls above it takes dcm_queue_handle(), dcm_queue_attach() and
+ * dcm_queue_wait_ready(); its readers are those that it expects.
+ */
+DCM_API DCM_MUST_USE dcm_status
+dcm_queue_create_chunks(dcm_queue **queue_p, int nreaders, size_t chunk_bytes,
+                        int nchunks, const dcm_queue_opts *opts);
+
+/*
+ * The next chunk, once all readers are done with what was in it; readers get it
+ * at the release.  Without a release the same chunk is acquired again.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_queue_acquire_write(dcm_queue *queue,
+                                                        void **chunk_p,
+                                                        uint32_t timeout_ms);
+DCM_API DCM_MUST_USE dcm_status dcm_queue_release_write(dcm_queue *queue);
+
+/* The same for a reader: the next chunk that was written. */
+DCM_API DCM_MUST_USE dcm_status dcm_queue_acquire_read(dcm_queue *queue,
+                                                       const void **chunk_p,
+                                                       uint32_t timeout_ms);
+DCM_API DCM_MUST_USE dcm_status dcm_queue_release_read(dcm_queue *queue);
+
+/*
+ * Chunk `i` and its flags: byte 0 is whether it is written, byte 1+r whether
+ * reader r is done with it.  NULL: no such chunk.
+ */
+DCM_API void *dcm_queue_chunk(dcm_queue *queue, int i);
+DCM_API const unsigned char *dcm_queue_chunk_flags(dcm_queue *queue, int i);
+
 /* ---- both ----------------------------------------------------------------- */
 
 /* Make this handle's pending and later calls return E_ABORTED. */

@@ -13,6 +13,7 @@
 enum {
     PAGE = 4096, /* of the layout; mappings round up to the system's */
     BYTES_A_SLOT = 256,
+    CHUNKS_MOST = 1 << 20,
 };
 
 #define RING_MOST   (1ull << 40)
@@ -53,13 +54,24 @@ dcm_status dcmi_queue_geometry_make(dcmi_queue_geometry *g,
         return dcmi_err(DCM_E_INVAL,
                         "queue: longest record of %llu bytes; the most is 2^48",
                         (unsigned long long)max_record);
+    if (kind == DCMI_QUEUE_CHUNKS &&
+        (bytes % max_record != 0 || bytes / max_record == 0 ||
+         bytes / max_record > CHUNKS_MOST))
+        return dcmi_err(DCM_E_INVAL, "queue: %llu bytes in chunks of %llu",
+                        (unsigned long long)bytes,
+                        (unsigned long long)max_record);
     memset(g, 0, sizeof(*g));
     g->kind = (uint32_t)kind;
     g->nreaders = (uint32_t)nreaders;
     g->max_record = max_record;
-    g->arena_bytes = power_of_two(bytes);
-    g->nslots = clamp(g->arena_bytes / BYTES_A_SLOT, DCMI_QUEUE_SLOTS_LEAST,
-                      DCMI_QUEUE_SLOTS_MOST);
+    if (kind == DCMI_QUEUE_CHUNKS) {
+        g->arena_bytes = bytes;
+        g->nslots = bytes / max_record;
+    } else {
+        g->arena_bytes = power_of_two(bytes);
+        g->nslots = clamp(g->arena_bytes / BYTES_A_SLOT, DCMI_QUEUE_SLOTS_LEAST,
+                          DCMI_QUEUE_SLOTS_MOST);
+    }
     g->slots_at = round_up(sizeof(dcmi_queue_frame), PAGE);
     g->arena_at =
         round_up(g->slots_at + g->nslots * sizeof(dcmi_queue_slot), PAGE);
@@ -75,7 +87,7 @@ static void take_places(dcm_queue *q)
     q->frame = (dcmi_queue_frame *)(void *)base;
     q->slots = (dcmi_queue_slot *)(void *)(base + q->g.slots_at);
     q->arena = (unsigned char *)base + q->g.arena_at;
-    q->slot_mask = q->g.nslots - 1;
+    q->slot_mask = q->g.nslots - 1; /* for records only, as arena_mask */
     q->arena_mask = q->g.arena_bytes - 1;
 }
 

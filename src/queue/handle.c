@@ -56,16 +56,15 @@ dcm_status dcmi_queue_passport_write(const dcm_queue *q, void *handle,
     return DCM_OK;
 }
 
-static dcm_status check_geometry(const dcmi_queue_geometry *g,
-                                 dcmi_queue_kind kind)
+static dcm_status check_geometry(const dcmi_queue_geometry *g)
 {
     dcmi_queue_geometry again;
     dcm_status st;
 
-    if (g->kind != (uint32_t)kind)
-        return dcmi_err(DCM_E_INVAL, "queue: a handle of the other kind");
+    if (g->kind > DCMI_QUEUE_CHUNKS)
+        return dcmi_err(DCM_E_INVAL, "queue: a handle of kind %u", g->kind);
     st = dcmi_queue_geometry_make(
-        &again, kind, g->arena_bytes, g->max_record,
+        &again, (dcmi_queue_kind)g->kind, g->arena_bytes, g->max_record,
         g->nreaders > DCM_QUEUE_MAX_READERS ? -1 : (int)g->nreaders);
     if (st != DCM_OK)
         return st;
@@ -76,8 +75,7 @@ static dcm_status check_geometry(const dcmi_queue_geometry *g,
 }
 
 dcm_status dcmi_queue_passport_read(dcmi_queue_passport *pass,
-                                    const void *handle, size_t bytes,
-                                    dcmi_queue_kind kind)
+                                    const void *handle, size_t bytes)
 {
     uint64_t sum;
 
@@ -96,7 +94,7 @@ dcm_status dcmi_queue_passport_read(dcmi_queue_passport *pass,
     if (pass->pid <= 0 || pass->fd < 0)
         return dcmi_err(DCM_E_INVAL, "queue: a handle of process %d, file %d",
                         (int)pass->pid, (int)pass->fd);
-    return check_geometry(&pass->g, kind);
+    return check_geometry(&pass->g);
 }
 
 /*

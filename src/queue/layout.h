@@ -130,6 +130,12 @@ typedef struct dcmi_queue_slot {
     } u;
 } dcmi_queue_slot;
 
+/* In place of a slot in a queue of chunks; docs/queue.md, "Chunks". */
+typedef struct dcmi_queue_flags {
+    DCMI_ALIGNED(DCMI_SECTOR) _Atomic unsigned char written;
+    _Atomic unsigned char read[DCM_QUEUE_MAX_READERS];
+} dcmi_queue_flags;
+
 typedef struct dcmi_queue_frame {
     dcmi_queue_descriptor descriptor;
     dcmi_queue_head head;
@@ -143,6 +149,8 @@ _Static_assert(offsetof(dcmi_queue_frame, head) == 256, "shared layout");
 _Static_assert(sizeof(dcmi_queue_head) == 512, "shared layout");
 _Static_assert(sizeof(dcmi_queue_entry) == 256, "shared layout");
 _Static_assert(sizeof(dcmi_queue_slot) == 128, "shared layout");
+_Static_assert(sizeof(dcmi_queue_flags) == sizeof(dcmi_queue_slot),
+               "one or the other");
 _Static_assert((int)DCM_QUEUE_MAX_READERS < (int)DCM_MAX_RANKS,
                "a bell for each");
 

@@ -11,8 +11,6 @@
 #include "base/err.h"
 #include "base/opts.h"
 #include "group/group.h"
-#include "group/handover.h"
-#include "group/vote.h"
 #include "os/futex.h"
 #include "os/ident.h"
 #include "os/sock.h"
@@ -84,68 +82,101 @@ static dcm_status read_waits(dcm_queue *q, uint32_t timeout_ms)
     return DCM_OK;
 }
 
-static dcm_status take_opts(dcm_queue *q, int nreaders,
-                            const dcm_queue_opts *opts)
+static dcm_status take_opts(dcm_queue *q, const dcm_queue_opts *opts)
 {
-    dcm_queue_opts o;
     dcm_status st;
 
-    st = dcmi_opts_copy(&o, sizeof(o), opts, "dcm_queue_opts");
-    if (st != DCM_OK)
-        return st;
-    if ((o.flags & ~(uint32_t)ALL_FLAGS) != 0)
+    if ((opts->flags & ~(uint32_t)ALL_FLAGS) != 0)
         return dcmi_err(DCM_E_INVAL, "dcm_queue_opts: unknown flags %#x",
-                        o.flags);
-    if (o.name != NULL && strlen(o.name) >= sizeof(q->name))
+                        opts->flags);
+    if (opts->name != NULL && strlen(opts->name) >= sizeof(q->name))
         return dcmi_err(DCM_E_INVAL,
                         "queue name of %zu bytes; %zu are possible",
-                        strlen(o.name), sizeof(q->name) - 1);
-    if (o.name != NULL)
-        memcpy(q->name, o.name, strlen(o.name));
-    q->flags = o.flags;
-    st = dcmi_queue_geometry_make(
-        &q->g, DCMI_QUEUE_RECORDS, o.bytes != 0 ? o.bytes : DEFAULT_BYTES,
-        o.max_record != 0 ? o.max_record : DEFAULT_RECORD, nreaders);
-    return st == DCM_OK ? read_waits(q, o.timeout_ms) : st;
+                        strlen(opts->name), sizeof(q->name) - 1);
+    if (opts->name != NULL)
+        memcpy(q->name, opts->name, strlen(opts->name));
+    q->flags = opts->flags;
+    st = read_waits(q, opts->timeout_ms);
+    if (st == DCM_OK)
+        st = dcmi_queue_door_open(q);
+    return st == DCM_OK ? dcmi_queue_frame_create(q) : st;
+}
+
+static dcm_status create(dcm_queue **q_p, dcmi_queue_role role,
+                         const dcmi_queue_geometry *g,
+                         const dcm_queue_opts *opts)
+{
+    dcm_queue *q;
+    dcm_status st;
+
+    st = queue_new(&q);
+    if (st != DCM_OK)
+        return st;
+    q->role = role;
+    q->is_writer = true;
+    q->g = *g;
+    dcmi_process_open(&q->writer, (int)getpid(), 0);
+    q->writer.start_time = dcmi_start_time(q->writer.pid);
+    st = take_opts(q, opts);
+    if (st != DCM_OK) {
+        queue_free(q);
+        return st;
+    }
+    *q_p = q;
+    return DCM_OK;
 }
 
 dcm_status dcm_queue_create(dcm_queue **queue_p, int nreaders,
                             const dcm_queue_opts *opts)
 {
-    dcm_queue *q;
+    dcmi_queue_geometry g;
+    dcm_queue_opts o;
     dcm_status st;
 
     if (queue_p == NULL)
         return dcmi_err(DCM_E_INVAL, "dcm_queue_create: NULL argument");
-    st = queue_new(&q);
-    if (st != DCM_OK)
-        return st;
-    q->is_writer = true;
-    dcmi_process_open(&q->writer, (int)getpid(), 0);
-    q->writer.start_time = dcmi_start_time(q->writer.pid);
-    st = take_opts(q, nreaders, opts);
+    st = dcmi_opts_copy(&o, sizeof(o), opts, "dcm_queue_opts");
     if (st == DCM_OK)
-        st = dcmi_queue_door_open(q);
+        st = dcmi_queue_geometry_make(
+            &g, DCMI_QUEUE_RECORDS, o.bytes != 0 ? o.bytes : DEFAULT_BYTES,
+            o.max_record != 0 ? o.max_record : DEFAULT_RECORD, nreaders);
+    return st == DCM_OK ? create(queue_p, DCMI_QUEUE_WRITER, &g, &o) : st;
+}
+
+dcm_status dcm_queue_create_chunks(dcm_queue **queue_p, int nreaders,
+                                   size_t chunk_bytes, int nchunks,
+                                   const dcm_queue_opts *opts)
+{
+    dcmi_queue_geometry g;
+    dcm_queue_opts o;
+    dcm_status st;
+
+    if (queue_p == NULL)
+        return dcmi_err(DCM_E_INVAL, "dcm_queue_create_chunks: NULL argument");
+    if (nchunks < 1 || chunk_bytes < 1 ||
+        chunk_bytes > SIZE_MAX / (size_t)nchunks)
+        return dcmi_err(DCM_E_INVAL, "queue: %d chunks of %zu bytes", nchunks,
+                        chunk_bytes);
+    st = dcmi_opts_copy(&o, sizeof(o), opts, "dcm_queue_opts");
     if (st == DCM_OK)
-        st = dcmi_queue_frame_create(q);
-    if (st != DCM_OK) {
-        queue_free(q);
-        return st;
-    }
-    *queue_p = q;
-    return DCM_OK;
+        st = dcmi_queue_geometry_make(&g, DCMI_QUEUE_CHUNKS,
+                                      chunk_bytes * (size_t)nchunks,
+                                      chunk_bytes, nreaders);
+    return st == DCM_OK ? create(queue_p, DCMI_QUEUE_CHUNK_WRITER, &g, &o) : st;
 }
 
 dcm_status dcm_queue_handle(const dcm_queue *queue, void *handle, size_t bytes)
 {
-    dcm_status st = dcmi_queue_enter(queue, true, "dcm_queue_handle");
+    dcm_status st = dcmi_queue_enter(
+        queue,
+        queue != NULL ? queue->role | DCMI_QUEUE_WRITER : DCMI_QUEUE_WRITER,
+        "dcm_queue_handle");
 
     return st == DCM_OK ? dcmi_queue_passport_write(queue, handle, bytes) : st;
 }
 
-/* A reader's end, up to the mapped segment; `fd` -1: found by the handle. */
-static dcm_status open_end(dcm_queue **q_p, const void *handle, size_t bytes,
-                           int fd, uint32_t timeout_ms)
+dcm_status dcmi_queue_open_end(dcm_queue **q_p, const void *handle,
+                               size_t bytes, int fd, uint32_t timeout_ms)
 {
     dcmi_queue_passport pass;
     dcm_queue *q;
@@ -156,8 +187,10 @@ static dcm_status open_end(dcm_queue **q_p, const void *handle, size_t bytes,
         dcmi_close(fd);
         return st;
     }
-    st = dcmi_queue_passport_read(&pass, handle, bytes, DCMI_QUEUE_RECORDS);
+    st = dcmi_queue_passport_read(&pass, handle, bytes);
     if (st == DCM_OK) {
+        q->role = pass.g.kind == DCMI_QUEUE_CHUNKS ? DCMI_QUEUE_CHUNK_READER
+                                                   : DCMI_QUEUE_READER;
         q->g = pass.g;
         st = read_waits(q, timeout_ms);
     }
@@ -183,10 +216,10 @@ dcm_status dcm_queue_attach(dcm_queue **queue_p, const void *handle,
         return dcmi_err(DCM_E_INVAL, "dcm_queue_attach: NULL argument");
     if (reader < DCM_QUEUE_ANY || reader >= DCM_QUEUE_MAX_READERS)
         return dcmi_err(DCM_E_INVAL, "dcm_queue_attach: reader %d", reader);
-    st = open_end(&q, handle, bytes, -1, timeout_ms);
+    st = dcmi_queue_open_end(&q, handle, bytes, -1, timeout_ms);
     if (st != DCM_OK)
         return st;
-    st = dcmi_queue_join(q, reader, true);
+    st = dcmi_queue_join(q, reader, q->role == DCMI_QUEUE_READER);
     if (st == DCM_OK) {
         st = dcmi_queue_door_tell(q);
         if (st != DCM_OK)
@@ -202,8 +235,9 @@ dcm_status dcm_queue_attach(dcm_queue **queue_p, const void *handle,
 
 dcm_status dcm_queue_wait_ready(dcm_queue *queue, uint32_t timeout_ms)
 {
-    dcm_status st = dcmi_queue_enter(queue, queue != NULL && queue->is_writer,
-                                     "dcm_queue_wait_ready");
+    dcm_status st =
+        dcmi_queue_enter(queue, queue != NULL ? queue->role : DCMI_QUEUE_READER,
+                         "dcm_queue_wait_ready");
     uint64_t ns;
 
     if (st != DCM_OK)
@@ -242,151 +276,4 @@ void dcm_queue_close(dcm_queue *queue)
         }
     }
     queue_free(queue);
-}
-
-/* ---- in a group ----------------------------------------------------------- */
-
-/* What the writer tells the others. */
-typedef struct offer {
-    dcmi_handover_ticket ticket;
-    unsigned char handle[DCM_QUEUE_HANDLE_BYTES];
-} offer;
-
-/* Reader numbers follow the ranks, the writer left out. */
-static int reader_of(int rank, int writer)
-{
-    return rank < writer ? rank : rank - 1;
-}
-
-static const dcmi_life_slot *life_of(const dcm_group *group, int rank)
-{
-    const int slot = group->slot_of[rank];
-
-    return slot < 0 ? NULL : &group->hall->life[slot];
-}
-
-static dcm_status check_group(const dcm_group *group, int writer)
-{
-    if (writer < 0 || writer >= group->nranks)
-        return dcmi_err(DCM_E_INVAL,
-                        "dcm_queue_create_group: writer %d of %d "
-                        "ranks",
-                        writer, group->nranks);
-    if (group->nhosts > 1)
-        return dcmi_err(DCM_E_UNSUP, "queue: the group has %d hosts",
-                        group->nhosts);
-    return DCM_OK;
-}
-
-static dcm_status make_offer(dcm_queue **q_p, dcmi_handover *h, offer *mine,
-                             const dcm_group *group, int writer,
-                             const dcm_queue_opts *opts)
-{
-    dcm_queue *q;
-    dcm_status st;
-
-    st = dcm_queue_create(&q, group->nranks - 1, opts);
-    if (st != DCM_OK)
-        return st;
-    for (int r = 0; r < group->nranks; r++) {
-        if (r != writer)
-            q->peer[reader_of(r, writer)].life = life_of(group, r);
-    }
-    *q_p = q;
-    st = dcmi_handover_open(h, true);
-    if (st == DCM_OK)
-        st = dcm_queue_handle(q, mine->handle, sizeof(mine->handle));
-    mine->ticket = h->ticket;
-    return st;
-}
-
-static dcm_status hand_over(dcm_queue **q_p, dcmi_handover *h,
-                            const dcm_group *group, int writer,
-                            const offer *from)
-{
-    const uint64_t others =
-        (group->nranks == 64 ? UINT64_MAX : (1ull << group->nranks) - 1) &
-        ~(1ull << writer);
-    dcmi_peer_wait who = {.group = group, .what = "queue: "};
-    const dcmi_watch watch =
-        dcmi_peer_watch(&who, dcmi_group_timeout_ns(group, 0));
-    uint64_t bytes;
-    dcm_queue *q;
-    dcm_status st;
-    int fd;
-
-    if (group->rank == writer)
-        return dcmi_handover_serve(h, others, (*q_p)->fd, (*q_p)->g.total_bytes,
-                                   &watch);
-    who.ranks = 1ull << writer;
-    st = dcmi_handover_receive(h, &fd, &bytes, &watch);
-    if (st == DCM_OK)
-        st = open_end(&q, from->handle, sizeof(from->handle), fd, 0);
-    if (st != DCM_OK)
-        return st;
-    q->writer_life = life_of(group, writer);
-    st = dcmi_queue_join(q, reader_of(group->rank, writer), false);
-    if (st != DCM_OK) {
-        queue_free(q);
-        return st;
-    }
-    *q_p = q;
-    return DCM_OK;
-}
-
-/* All ranks take part in every step, whatever happened to them before. */
-static dcm_status create_in_group(dcm_queue **q_p, dcmi_handover *h,
-                                  dcm_group *group, int writer,
-                                  const dcm_queue_opts *opts)
-{
-    offer *all =
-        group->nranks > 0 ? calloc((size_t)group->nranks, sizeof(*all)) : NULL;
-    offer mine;
-    dcm_status st = DCM_OK;
-
-    memset(&mine, 0, sizeof(mine));
-    if (all == NULL)
-        st = dcmi_err(DCM_E_NOMEM, "queue: %d offers", group->nranks);
-    if (st == DCM_OK && group->rank == writer)
-        st = make_offer(q_p, h, &mine, group, writer, opts);
-    st = dcmi_group_vote(group, st, 0);
-    if (st == DCM_OK)
-        st = dcm_group_exchange(group, &mine, all, sizeof(mine), 0);
-    if (st == DCM_OK) {
-        if (group->rank != writer)
-            st = dcmi_handover_connect(h, &all[writer].ticket, group->rank);
-        st = dcmi_group_vote(group, st, 0);
-    }
-    if (st == DCM_OK) {
-        st = hand_over(q_p, h, group, writer, &all[writer]);
-        if (st != DCM_OK) /* who was not served must not wait */
-            dcmi_handover_close(h);
-        st = dcmi_group_vote(group, st, 0);
-    }
-    free(all);
-    return st;
-}
-
-dcm_status dcm_queue_create_group(dcm_queue **queue_p, dcm_group *group,
-                                  int writer, const dcm_queue_opts *opts)
-{
-    dcmi_handover h = {.listener = -1, .link = -1};
-    dcm_queue *q = NULL;
-    dcm_status st;
-
-    if (queue_p == NULL || group == NULL)
-        return dcmi_err(DCM_E_INVAL, "dcm_queue_create_group: NULL argument");
-    st = dcmi_group_enter(group);
-    if (st == DCM_OK)
-        st = check_group(group, writer);
-    if (st != DCM_OK)
-        return st;
-    st = create_in_group(&q, &h, group, writer, opts);
-    dcmi_handover_close(&h);
-    if (st != DCM_OK) {
-        dcm_queue_close(q);
-        return st;
-    }
-    *queue_p = q;
-    return DCM_OK;
 }

@@ -17,6 +17,14 @@ typedef enum dcmi_queue_kind {
     DCMI_QUEUE_CHUNKS = 1,
 } dcmi_queue_kind;
 
+/* Which calls an end takes. */
+typedef enum dcmi_queue_role {
+    DCMI_QUEUE_READER = 0,
+    DCMI_QUEUE_WRITER = 1,
+    DCMI_QUEUE_CHUNK_READER = 2,
+    DCMI_QUEUE_CHUNK_WRITER = 3,
+} dcmi_queue_role;
+
 /* What the writer knows of the process behind an entry. */
 typedef struct dcmi_queue_peer {
     uint64_t who; /* the entry's word that this is about; 0: nobody */
@@ -49,6 +57,7 @@ typedef struct dcmi_queue_view {
 } dcmi_queue_view;
 
 struct dcm_queue {
+    dcmi_queue_role role;
     bool is_writer;
     _Atomic bool is_cancelled;
     unsigned forks; /* of the process when it was made */
@@ -128,8 +137,7 @@ dcm_status dcmi_queue_passport_write(const dcm_queue *q, void *handle,
                                      size_t bytes);
 /* Check everything that can be checked without the segment. */
 dcm_status dcmi_queue_passport_read(dcmi_queue_passport *pass,
-                                    const void *handle, size_t bytes,
-                                    dcmi_queue_kind kind);
+                                    const void *handle, size_t bytes);
 /*
  * Open the segment that it names: `fd`, which becomes q's also on failure; when
  * that is -1 through /proc, else through the door.
@@ -137,6 +145,15 @@ dcm_status dcmi_queue_passport_read(dcmi_queue_passport *pass,
 dcm_status dcmi_queue_passport_open(dcm_queue *q,
                                     const dcmi_queue_passport *pass, int fd,
                                     uint64_t timeout_ns);
+
+/* ---- queue.c -------------------------------------------------------------- */
+
+/*
+ * A reader's end that has no place yet; `fd` is the segment and becomes its own
+ * also on failure, or is -1: found by the handle.
+ */
+dcm_status dcmi_queue_open_end(dcm_queue **q_p, const void *handle,
+                               size_t bytes, int fd, uint32_t timeout_ms);
 
 /* ---- door.c: the writer's socket ------------------------------------------ */
 
@@ -182,6 +199,16 @@ bool dcmi_queue_reader_is_gone(dcm_queue *q, int reader, uint64_t who);
 dcm_status dcmi_queue_writer_ready(dcm_queue *q, uint64_t timeout_ns);
 dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns);
 
+/* Wait until chunk q->n is free, or is written. */
+dcm_status dcmi_queue_await_free(dcm_queue *q, uint32_t timeout_ms);
+dcm_status dcmi_queue_await_chunk(dcm_queue *q, uint32_t timeout_ms);
+
+DCMI_INLINE dcmi_queue_flags *dcmi_queue_flags_of(const dcm_queue *q,
+                                                  uint64_t n)
+{
+    return (dcmi_queue_flags *)(void *)&q->slots[n % q->g.nslots];
+}
+
 /* ---- stat.c --------------------------------------------------------------- */
 
 /* Fill at most `n` readers; returns how many places there are. */
@@ -209,19 +236,19 @@ dcm_status dcmi_queue_cancelled(const dcm_queue *q);
 bool dcmi_queue_writer_is_gone(dcm_queue *q, uint64_t now);
 
 /* E_INVAL unless this process may use it in this role; E_ABORTED. */
-dcm_status dcmi_queue_refuse(const dcm_queue *q, bool as_writer,
+dcm_status dcmi_queue_refuse(const dcm_queue *q, dcmi_queue_role role,
                              const char *call);
 
 extern unsigned dcmi_forks;
 
-DCMI_INLINE dcm_status dcmi_queue_enter(const dcm_queue *q, bool as_writer,
-                                        const char *call)
+DCMI_INLINE dcm_status dcmi_queue_enter(const dcm_queue *q,
+                                        dcmi_queue_role role, const char *call)
 {
     if (DCMI_LIKELY(
-            q != NULL && q->is_writer == as_writer && q->forks == dcmi_forks &&
+            q != NULL && q->role == role && q->forks == dcmi_forks &&
             !atomic_load_explicit(&q->is_cancelled, memory_order_relaxed)))
         return DCM_OK;
-    return dcmi_queue_refuse(q, as_writer, call);
+    return dcmi_queue_refuse(q, role, call);
 }
 
 DCMI_INLINE void dcmi_queue_ring_readers(dcm_queue *q)

@@ -14,6 +14,7 @@ enum {
 typedef struct record_wait {
     dcm_queue *q;
     const dcmi_queue_slot *slot;
+    const dcmi_queue_flags *chunk; /* instead of a slot; else NULL */
     bool is_for_bytes; /* of a record that has begun; else for its begin */
     uint64_t filled;   /* what of it is known */
 } record_wait;
@@ -23,6 +24,12 @@ static bool has_come(const record_wait *w)
     if (w->is_for_bytes)
         return atomic_load_explicit(&w->slot->u.arena.filled,
                                     memory_order_acquire) != w->filled;
+    /* Each of the two says that the bytes are there: the writer's order. */
+    if (w->chunk != NULL)
+        return atomic_load_explicit(&w->chunk->written, memory_order_acquire) ==
+                   1 &&
+               atomic_load_explicit(&w->chunk->read[w->q->me],
+                                    memory_order_acquire) == 0;
     return atomic_load_explicit(&w->slot->seq, memory_order_acquire) ==
            w->q->n + 1;
 }
@@ -57,8 +64,8 @@ static dcm_status find_end(record_wait *w, uint64_t now)
     if (!w->is_for_bytes &&
         atomic_load_explicit(&h->published, memory_order_acquire) > q->n)
         return has_come(w) ? DCM_OK
-                           : dcmi_queue_corrupt(q, "its slot has sequence",
-                                                w->slot->seq);
+                           : dcmi_queue_corrupt(q, "not there of",
+                                                q->frame->head.published);
     if (w->is_for_bytes &&
         atomic_load_explicit(&h->writing, memory_order_acquire) != q->n + 1)
         return has_come(w)
@@ -115,6 +122,11 @@ static DCMI_COLD dcm_status await(record_wait *arg, uint64_t timeout_ns)
         atomic_store_explicit(&q->frame->entry[q->me].is_waiting, 0,
                               memory_order_relaxed);
     return st;
+}
+
+static uint64_t timeout_of(uint32_t timeout_ms)
+{
+    return timeout_ms == 0 ? UINT64_MAX : timeout_ms * DCMI_NS_PER_MS;
 }
 
 static dcmi_queue_slot *slot_of(dcm_queue *q)
@@ -207,10 +219,7 @@ static dcm_status begin(dcm_queue *q, bool is_try, uint32_t timeout_ms)
         return q->view.is_lost ? lost(q) : DCM_OK;
     for (;;) {
         if (!has_come(&w))
-            st = is_try
-                     ? look(&w)
-                     : await(&w, timeout_ms == 0 ? UINT64_MAX
-                                                 : timeout_ms * DCMI_NS_PER_MS);
+            st = is_try ? look(&w) : await(&w, timeout_of(timeout_ms));
         if (st == DCM_OK)
             st = open_view(q, w.slot);
         if (st != DCM_OK || DCMI_LIKELY(!is_given_up(q, w.slot)))
@@ -337,7 +346,8 @@ static dcm_status dequeue(dcm_queue *q, size_t *bytes_p, void *dst,
 dcm_status dcm_queue_dequeue(dcm_queue *queue, size_t *bytes_p, void *dst,
                              size_t capacity, uint32_t timeout_ms)
 {
-    dcm_status st = dcmi_queue_enter(queue, false, "dcm_queue_dequeue");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_READER, "dcm_queue_dequeue");
 
     return st != DCM_OK
                ? st
@@ -347,7 +357,8 @@ dcm_status dcm_queue_dequeue(dcm_queue *queue, size_t *bytes_p, void *dst,
 dcm_status dcm_queue_try_dequeue(dcm_queue *queue, size_t *bytes_p, void *dst,
                                  size_t capacity)
 {
-    dcm_status st = dcmi_queue_enter(queue, false, "dcm_queue_try_dequeue");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_READER, "dcm_queue_try_dequeue");
 
     return st != DCM_OK ? st : dequeue(queue, bytes_p, dst, capacity, true, 0);
 }
@@ -355,7 +366,8 @@ dcm_status dcm_queue_try_dequeue(dcm_queue *queue, size_t *bytes_p, void *dst,
 dcm_status dcm_queue_next(dcm_queue *queue, size_t *bytes_p,
                           uint32_t timeout_ms)
 {
-    dcm_status st = dcmi_queue_enter(queue, false, "dcm_queue_next");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_READER, "dcm_queue_next");
 
     if (st != DCM_OK)
         return st;
@@ -426,7 +438,8 @@ static dcm_status peek(dcm_queue *q, const void **ptr_p, size_t *bytes_p,
 dcm_status dcm_queue_peek(dcm_queue *queue, const void **ptr_p, size_t *bytes_p,
                           size_t *left_p, uint32_t timeout_ms)
 {
-    dcm_status st = dcmi_queue_enter(queue, false, "dcm_queue_peek");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_READER, "dcm_queue_peek");
 
     return st != DCM_OK
                ? st
@@ -436,14 +449,16 @@ dcm_status dcm_queue_peek(dcm_queue *queue, const void **ptr_p, size_t *bytes_p,
 dcm_status dcm_queue_try_peek(dcm_queue *queue, const void **ptr_p,
                               size_t *bytes_p, size_t *left_p)
 {
-    dcm_status st = dcmi_queue_enter(queue, false, "dcm_queue_try_peek");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_READER, "dcm_queue_try_peek");
 
     return st != DCM_OK ? st : peek(queue, ptr_p, bytes_p, left_p, true, 0);
 }
 
 dcm_status dcm_queue_advance(dcm_queue *queue, size_t bytes)
 {
-    dcm_status st = dcmi_queue_enter(queue, false, "dcm_queue_advance");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_READER, "dcm_queue_advance");
     dcmi_queue_view *v;
 
     if (st != DCM_OK)
@@ -459,6 +474,15 @@ dcm_status dcm_queue_advance(dcm_queue *queue, size_t bytes)
         return finish(queue);
     pass(queue);
     return DCM_OK;
+}
+
+/* ---- chunks ----------------------------------------------------------------- */
+
+dcm_status dcmi_queue_await_chunk(dcm_queue *q, uint32_t timeout_ms)
+{
+    record_wait w = {.q = q, .chunk = dcmi_queue_flags_of(q, q->n)};
+
+    return has_come(&w) ? DCM_OK : await(&w, timeout_of(timeout_ms));
 }
 
 /* ---- before the first record ---------------------------------------------- */
@@ -482,7 +506,12 @@ static dcm_status check_ready(void *arg, bool expired)
 
 dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns)
 {
-    record_wait arg = {.q = q, .slot = slot_of(q)};
+    record_wait arg = {
+        .q = q,
+        .slot = slot_of(q),
+        .chunk = q->g.kind == DCMI_QUEUE_CHUNKS ? dcmi_queue_flags_of(q, q->n)
+                                                : NULL,
+    };
     const dcmi_watch watch = dcmi_queue_watch(q, check_ready, &arg, timeout_ns);
     dcmi_wait w = dcmi_wait_begin(&watch);
     dcm_status st = DCM_OK;

@@ -104,9 +104,12 @@ bool dcmi_queue_writer_is_gone(dcm_queue *q, uint64_t now)
     return dcmi_process_is_gone(&q->writer);
 }
 
-dcm_status dcmi_queue_refuse(const dcm_queue *q, bool as_writer,
+dcm_status dcmi_queue_refuse(const dcm_queue *q, dcmi_queue_role role,
                              const char *call)
 {
+    static const char *const ends[] = {
+        "a reader", "the writer", "a reader of chunks", "the writer of chunks"};
+
     if (q == NULL)
         return dcmi_err(DCM_E_INVAL, "%s: NULL queue", call);
     if (q->forks != dcmi_forks)
@@ -114,9 +117,8 @@ dcm_status dcmi_queue_refuse(const dcm_queue *q, bool as_writer,
                         "%s: this queue belongs to the process "
                         "before its fork",
                         call);
-    if (q->is_writer != as_writer)
-        return dcmi_err(DCM_E_INVAL, "%s: this end is %s", call,
-                        q->is_writer ? "the writer" : "a reader");
+    if (q->role != role)
+        return dcmi_err(DCM_E_INVAL, "%s: this end is %s", call, ends[q->role]);
     return dcmi_queue_cancelled(q);
 }
 

@@ -314,7 +314,8 @@ dcm_status dcm_queue_enqueue(dcm_queue *queue, const void *src, size_t bytes,
 {
     const dcm_queue_part part = {.src = src, .bytes = bytes};
     source s = {.parts = &part};
-    dcm_status st = dcmi_queue_enter(queue, true, "dcm_queue_enqueue");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_enqueue");
     deadline d;
 
     if (DCMI_UNLIKELY(st != DCM_OK))
@@ -329,7 +330,8 @@ dcm_status dcm_queue_enqueue_v(dcm_queue *queue, const dcm_queue_part *parts,
                                size_t nparts, uint32_t timeout_ms)
 {
     source s = {.parts = parts};
-    dcm_status st = dcmi_queue_enter(queue, true, "dcm_queue_enqueue_v");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_enqueue_v");
     uint64_t bytes = 0;
     deadline d;
 
@@ -358,7 +360,8 @@ dcm_status dcm_queue_try_enqueue(dcm_queue *queue, const void *src,
 {
     const dcm_queue_part part = {.src = src, .bytes = bytes};
     source s = {.parts = &part};
-    dcm_status st = dcmi_queue_enter(queue, true, "dcm_queue_try_enqueue");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_try_enqueue");
     deadline d = {.timeout_ns = 0};
 
     if (st != DCM_OK)
@@ -376,7 +379,8 @@ dcm_status dcm_queue_try_enqueue(dcm_queue *queue, const void *src,
 dcm_status dcm_queue_reserve(dcm_queue *queue, void **ptr_p, size_t bytes,
                              uint32_t timeout_ms)
 {
-    dcm_status st = dcmi_queue_enter(queue, true, "dcm_queue_reserve");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_reserve");
     uint64_t at = 0;
     deadline d;
 
@@ -408,7 +412,8 @@ dcm_status dcm_queue_reserve(dcm_queue *queue, void **ptr_p, size_t bytes,
 
 dcm_status dcm_queue_commit(dcm_queue *queue, size_t bytes)
 {
-    dcm_status st = dcmi_queue_enter(queue, true, "dcm_queue_commit");
+    dcm_status st =
+        dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_commit");
     dcmi_queue_slot *slot;
 
     if (st != DCM_OK)
@@ -427,6 +432,20 @@ dcm_status dcm_queue_commit(dcm_queue *queue, size_t bytes)
     publish(queue, slot);
     dcmi_queue_ring_readers(queue);
     return DCM_OK;
+}
+
+/* ---- chunks ----------------------------------------------------------------- */
+
+dcm_status dcmi_queue_await_free(dcm_queue *q, uint32_t timeout_ms)
+{
+    const uint64_t n = q->g.nslots;
+    const dcmi_queue_need need = {.records = q->n < n ? 0 : q->n - n + 1};
+    deadline d = deadline_of(q, timeout_ms);
+    dcm_status st = tend_all(q);
+
+    if (st != DCM_OK || has_room(q, &need))
+        return st;
+    return await_room(q, &need, &d);
 }
 
 /* ---- before the first record ---------------------------------------------- */

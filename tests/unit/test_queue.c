@@ -611,6 +611,73 @@ static void test_group(void **state)
     test_run_threads(1, read_in_group, &(int){0});
 }
 
+/* ---- chunks ----------------------------------------------------------------- */
+
+enum {
+    CHUNK = 1000,
+    CHUNKS = 3,
+    CHUNK_READERS = 2
+};
+
+static void test_chunks(void **state)
+{
+    unsigned char handle[DCM_QUEUE_HANDLE_BYTES];
+    dcm_queue_opts opts = DCM_QUEUE_OPTS_INIT;
+    dcm_queue *r[CHUNK_READERS];
+    const unsigned char *flags;
+    const void *at;
+    dcm_queue *w;
+    void *to;
+
+    (void)state;
+    opts.timeout_ms = SOON_MS;
+    assert_ok(dcm_queue_create_chunks(&w, CHUNK_READERS, CHUNK, CHUNKS, &opts));
+    assert_ok(dcm_queue_handle(w, handle, sizeof(handle)));
+    for (int i = 0; i < CHUNK_READERS; i++)
+        assert_ok(dcm_queue_attach(&r[i], handle, sizeof(handle), i, 0));
+    assert_ok(dcm_queue_wait_ready(w, 0));
+    assert_ok(dcm_queue_wait_ready(r[0], 0));
+    flags = dcm_queue_chunk_flags(w, 0);
+    for (unsigned k = 0; k < 20; k++) {
+        assert_ok(dcm_queue_acquire_write(w, &to, 0));
+        assert_ptr_equal(to, dcm_queue_chunk(w, (int)(k % CHUNKS)));
+        fill(to, CHUNK, k);
+        assert_status(dcm_queue_acquire_read(r[0], &at, SOON_MS), DCM_E_TIMEOUT,
+                      "has not come");
+        assert_ok(dcm_queue_release_write(w));
+        for (int i = 0; i < CHUNK_READERS; i++) {
+            assert_ok(dcm_queue_acquire_read(r[i], &at, 0));
+            assert_int_equal(*(const unsigned char *)at, k);
+            assert_ok(dcm_queue_release_read(r[i]));
+        }
+    }
+    assert_memory_equal(flags, "\1\1\1", 3);
+    for (unsigned k = 0; k < CHUNKS; k++) {
+        assert_ok(dcm_queue_acquire_write(w, &to, 0));
+        assert_ok(dcm_queue_release_write(w));
+    }
+    assert_memory_equal(flags, "\1\0\0", 3);
+    assert_ok(dcm_queue_acquire_read(r[0], &at, 0));
+    assert_ok(dcm_queue_release_read(r[0]));
+    assert_status(dcm_queue_acquire_write(w, &to, 0), DCM_E_TIMEOUT,
+                  "reader 1 (pid");
+    dcm_queue_close(r[1]); /* who has left is not waited for */
+    assert_ok(dcm_queue_acquire_write(w, &to, 0));
+    assert_status(dcm_queue_release_read(r[0]), DCM_E_INVAL, "no chunk");
+    assert_status(dcm_queue_enqueue(w, "", 0, 0), DCM_E_INVAL,
+                  "the writer of chunks");
+    assert_status(dcm_queue_attach(&r[1], handle, sizeof(handle), 1, 0),
+                  DCM_E_BUSY, "reader 1");
+    assert_null(dcm_queue_chunk(w, CHUNKS));
+    assert_null(dcm_queue_chunk_flags(w, -1));
+    dcm_queue_close(r[0]);
+    dcm_queue_close(w);
+    assert_status(dcm_queue_create_chunks(&w, 1, 0, 1, NULL), DCM_E_INVAL,
+                  "chunks of 0");
+    assert_status(dcm_queue_create_chunks(&w, 1, SIZE_MAX / 2, 3, NULL),
+                  DCM_E_INVAL, "3 chunks");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -633,6 +700,7 @@ int main(void)
         cmocka_unit_test(test_after_fork),
         cmocka_unit_test(test_stat),
         cmocka_unit_test(test_group),
+        cmocka_unit_test(test_chunks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
