@@ -28,6 +28,7 @@ int cli_info(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_inspect(int argc, char **argv);
 int cli_bench(int argc, char **argv);
+int cli_queue(int argc, char **argv);
 
 /* "devcomm NAME: message" on standard error. */
 void cli_name_set(const char *name);

@@ -11,6 +11,7 @@ static const cli_command commands[] = {
     {"check", "test what devcomm needs of this system", cli_check},
     {"bench", "measure a collective operation", cli_bench},
     {"inspect", "say where each rank of a hung job is", cli_inspect},
+    {"queue", "measure the broadcast queue, or look at one", cli_queue},
 };
 
 static void print_usage(FILE *to)

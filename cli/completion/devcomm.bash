@@ -52,7 +52,8 @@ _devcomm()
     COMPREPLY=()
     if [ "$COMP_CWORD" -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W \
-            "run info check bench inspect help --version --help" -- "$cur")
+            "run info check bench inspect queue help --version --help" -- \
+            "$cur")
         return
     fi
     if [ "$command" = run ]; then
@@ -79,14 +80,15 @@ _devcomm()
             mapfile -t COMPREPLY < <(compgen -W "all_reduce all_gather all_to_all barrier broadcast gather reduce reduce_scatter scatter sendrecv exchange" -- "$cur")
             ;;
         help)
-            mapfile -t COMPREPLY < <(compgen -W "run info check bench inspect" -- \
-                "$cur")
+            mapfile -t COMPREPLY < <(compgen -W \
+                "run info check bench inspect queue" -- "$cur")
             ;;
         inspect)
             # Names hold colons, at which bash splits words: offer what follows.
             mapfile -t COMPREPLY < <(compgen -W "$(devcomm inspect 2>/dev/null |
                 sed -n 's/.* unix:\([^ ]*\)$/\1/p')" -- "$cur")
             ;;
+        queue) mapfile -t COMPREPLY < <(compgen -W "bench stat" -- "$cur") ;;
         run) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
         esac
         ;;

@@ -115,6 +115,8 @@ static DCMI_COLD dcm_status await(record_wait *arg, uint64_t timeout_ns)
     dcm_status st;
 
     do {
+        /* Both lines of a small record come together. */
+        __builtin_prefetch((const char *)arg->slot + DCMI_LINE);
         st = dcmi_wait_poll(&w);
     } while (st == DCM_OK && !has_come(arg));
     dcmi_queue_wait_end(q, &w);
@@ -480,7 +482,8 @@ dcm_status dcm_queue_advance(dcm_queue *queue, size_t bytes)
 
 dcm_status dcmi_queue_await_chunk(dcm_queue *q, uint32_t timeout_ms)
 {
-    record_wait w = {.q = q, .chunk = dcmi_queue_flags_of(q, q->n)};
+    record_wait w = {
+        .q = q, .slot = slot_of(q), .chunk = dcmi_queue_flags_of(q, q->n)};
 
     return has_come(&w) ? DCM_OK : await(&w, timeout_of(timeout_ms));
 }

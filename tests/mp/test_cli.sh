@@ -584,16 +584,46 @@ test_examples()
     done
 }
 
+# `queue bench` against itself, and `queue stat` on a bench that runs.
+test_queue()
+{
+    local pid
+
+    run 0 "$devcomm" queue bench -n 2 -b 64 -e 1k --json queue.json
+    says out '^ +64 +2 '
+    says out '^ +1024 +2 '
+    is "$(tr ',' '\n' <queue.json | grep -c p999_us)" 2 "rows of queue bench"
+    says queue.json pingpong_us
+    run 2 "$devcomm" queue
+    run 2 "$devcomm" queue jump
+    run 2 "$devcomm" queue bench -b 2k -e 1k
+    run 2 "$devcomm" queue stat
+    run 1 "$devcomm" queue stat no-such-queue-at-all
+    says err 'no-such-queue-at-all has no queue'
+    "$devcomm" queue bench -b 8 -e 1g -f 2 >/dev/null 2>&1 &
+    pid=$!
+    while ! "$devcomm" queue stat "$pid" 2>/dev/null | grep -q ' \(waiting\|busy\) '; do
+        kill -0 "$pid" 2>/dev/null || { fail "queue bench ended"; return; }
+    done
+    run 0 "$devcomm" queue stat "$pid"
+    says out "^queue bench: writer pid $pid \(alive\), [0-9]+ records, 4 MiB of ring"
+    run 0 "$devcomm" queue stat bench
+    says out "writer pid $pid "
+    kill -9 "$pid"
+    wait "$pid" 2>/dev/null
+}
+
 # Every long option that the help lists is in the man page.
 test_man_options()
 {
     local command option
 
-    for command in run info check bench inspect; do
-        "$devcomm" "$command" -h | grep -Eo -- '^ +(-., |    )--[a-z0-9-]+' |
+    for command in run info check bench inspect queue\ bench; do
+        # shellcheck disable=SC2086  # two words
+        "$devcomm" $command -h | grep -Eo -- '^ +(-., |    )--[a-z0-9-]+' |
             grep -o -- '--.*' >options
         while read -r option; do
-            if grep -q -- "\*$option\*" "$man/devcomm-$command.1.scd"; then
+            if grep -q -- "\*$option\*" "$man/devcomm-${command% *}.1.scd"; then
                 ok
             else
                 fail "devcomm-$command(1) lacks $option"
@@ -634,6 +664,7 @@ test_info
 test_check
 test_bench
 test_bench_files
+test_queue
 test_man_options
 test_completion
 test_examples
