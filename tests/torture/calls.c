@@ -148,6 +148,8 @@ void *__real_calloc(size_t n, size_t bytes);
 void *__wrap_calloc(size_t n, size_t bytes);
 void *__real_realloc(void *old, size_t bytes);
 void *__wrap_realloc(void *old, size_t bytes);
+int __real_posix_memalign(void **block_p, size_t align, size_t bytes);
+int __wrap_posix_memalign(void **block_p, size_t align, size_t bytes);
 void __real_free(void *block);
 void __wrap_free(void *block);
 
@@ -175,6 +177,18 @@ void *__wrap_realloc(void *old, size_t bytes)
         return NULL;
     more = __real_realloc(old, bytes);
     return old == NULL ? counted(more) : more;
+}
+
+int __wrap_posix_memalign(void **block_p, size_t align, size_t bytes)
+{
+    int rc;
+
+    if (fails("posix_memalign", ENOMEM))
+        return ENOMEM;
+    rc = __real_posix_memalign(block_p, align, bytes);
+    if (rc == 0)
+        (void)counted(*block_p);
+    return rc;
 }
 
 void __wrap_free(void *block)
@@ -225,6 +239,18 @@ int __wrap_fcntl(int fd, int what, ...)
     va_end(rest);
     return fails("fcntl", EPERM) ? -1 : __real_fcntl(fd, what, value);
 }
+
+int __real_open(const char *path, int how, ...);
+int __wrap_open(const char *path, int how, ...);
+
+/* Never with O_CREAT here, so there is no third argument. */
+int __wrap_open(const char *path, int how, ...)
+{
+    return fails("open", EACCES) ? -1 : __real_open(path, how);
+}
+
+WRAP(ssize_t, readlink, (const char *path, char *to, size_t bytes),
+     (path, to, bytes), -1, EACCES)
 
 /* ---- sockets ----------------------------------------------------------------- */
 

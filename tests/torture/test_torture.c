@@ -16,6 +16,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <devcomm/queue.h>
+
 #include "any_op.h"
 #include "leaks.h"
 #include "torture/calls.h"
@@ -104,6 +106,37 @@ out:
     return st;
 }
 
+/* Rank 0 writes, one record longer than the ring. */
+static dcm_status use_queue(part *me, dcm_group *group)
+{
+    enum {
+        RING = 64 * 1024,
+        LONG = 3 * RING
+    };
+    static unsigned char records[MOST_RANKS][LONG];
+    const dcm_queue_opts opts = {.size = sizeof(opts), .bytes = RING};
+    unsigned char *record = records[me->rank];
+    dcm_queue *queue = NULL;
+    size_t bytes = 0;
+    dcm_status st;
+
+    STEP(me, dcm_queue_create_group(&queue, group, 0, &opts));
+    STEP(me, dcm_queue_wait_ready(queue, me->timeout_ms));
+    for (int i = 0; i < 2; i++) {
+        const size_t want = i == 0 ? 10 : LONG;
+
+        if (me->rank == 0)
+            STEP(me, dcm_queue_enqueue(queue, record, want, me->timeout_ms));
+        else
+            STEP(me, dcm_queue_dequeue(queue, &bytes, record, LONG,
+                                       me->timeout_ms));
+        die_unless(me->rank == 0 || bytes == want);
+    }
+out:
+    dcm_queue_close(queue);
+    return st;
+}
+
 static dcm_status everything(part *me)
 {
     dcm_group_opts opts = DCM_GROUP_OPTS_INIT;
@@ -120,6 +153,7 @@ static dcm_status everything(part *me)
     STEP(me, dcm_comm_new(&comm, group, NULL));
     STEP(me, use(me, comm));
     STEP(me, use_arena(me, comm));
+    STEP(me, use_queue(me, group));
     STEP(me, dcm_comm_split(&half, comm, me->rank % 2, me->rank, NULL));
     STEP(me, dcm_barrier(half, NULL));
     STEP(me, dcm_comm_finalize(half, 0));
