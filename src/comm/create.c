@@ -134,7 +134,7 @@ static int least_score(const record *all, int n, const char *name, int *why_r,
         int score = 0;
         size_t i;
 
-        for (i = 0; i < all[r].n_backends && i < DCMI_MAX_BACKENDS; i++) {
+        for (i = 0; i < all[r].n_backends; i++) {
             if (strncmp(all[r].backend[i].name, name, DCM_BACKEND_NAME) == 0) {
                 score = all[r].backend[i].score;
                 break;
@@ -160,6 +160,33 @@ static void add_reason(char *reasons, size_t bytes, const record *all, int r,
                    DCM_BACKEND_WHY, why);
 }
 
+/* Whether rank r's record is one, can be gone on with, and agrees with rank 0's. */
+static dcm_status check_record(const record *all, int r)
+{
+    const record *rec = &all[r];
+
+    if (rec->version != DCM_VERSION)
+        return dcmi_err(DCM_E_ABI, "rank %d has version %u, rank 0 %u", r,
+                        rec->version, all[0].version);
+    if (rec->status != DCM_OK)
+        return dcmi_err((dcm_status)rec->status, "rank %d: %.*s", r,
+                        (int)sizeof(rec->message), rec->message);
+    if (rec->options != all[0].options)
+        return dcmi_err(DCM_E_MISMATCH,
+                        "rank %d asks for another backend, algorithm "
+                        "or DEVCOMM_CHECK_EVERY than rank 0",
+                        r);
+    if (rec->n_backends > DCMI_MAX_BACKENDS)
+        return dcmi_err(DCM_E_ABI, "rank %d lists %u backends", r,
+                        rec->n_backends);
+    for (size_t i = 0; i < rec->n_backends; i++) {
+        if (memchr(rec->backend[i].name, '\0', DCM_BACKEND_NAME) == NULL)
+            return dcmi_err(DCM_E_ABI, "rank %d: backend %zu has no name", r,
+                            i);
+    }
+    return DCM_OK;
+}
+
 /* Phase 3: the best least score wins; on equal ones the earlier of rank 0. */
 static dcm_status choose(const dcm_backend_ops **ops_p, const record *all,
                          int n, const wish *w)
@@ -169,17 +196,10 @@ static dcm_status choose(const dcm_backend_ops **ops_p, const record *all,
     int best = 0;
 
     for (int r = 0; r < n; r++) {
-        if (all[r].version != DCM_VERSION)
-            return dcmi_err(DCM_E_ABI, "rank %d has version %u, rank 0 %u", r,
-                            all[r].version, all[0].version);
-        if (all[r].status != DCM_OK)
-            return dcmi_err((dcm_status)all[r].status, "rank %d: %.*s", r,
-                            (int)sizeof(all[r].message), all[r].message);
-        if (all[r].options != all[0].options)
-            return dcmi_err(DCM_E_MISMATCH,
-                            "rank %d asks for another backend, algorithm "
-                            "or DEVCOMM_CHECK_EVERY than rank 0",
-                            r);
+        const dcm_status st = check_record(all, r);
+
+        if (st != DCM_OK)
+            return st;
     }
     for (size_t i = 0; i < all[0].n_backends; i++) {
         const char *candidate = all[0].backend[i].name;
