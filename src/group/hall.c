@@ -46,7 +46,8 @@ dcm_status dcmi_hall_check(const dcmi_hall *hall, size_t bytes, int n_local,
                         "group memory has layout %u, this library "
                         "has %u",
                         layout, DCMI_HALL_LAYOUT);
-    if (hall->bytes != bytes || hall->n_local != (uint32_t)n_local ||
+    if (bytes != dcmi_hall_bytes(n_local, n_ranks) || hall->bytes != bytes ||
+        hall->n_local != (uint32_t)n_local ||
         hall->n_ranks != (uint32_t)n_ranks)
         return dcmi_err(DCM_E_INVAL,
                         "group memory is for %u of %u ranks, not for %d of %d",
