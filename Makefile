@@ -5,6 +5,7 @@ SHELL := /bin/sh
 PREFIX ?= /usr/local
 DESTDIR ?=
 N ?= 2
+T ?= 600
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +46,7 @@ tsan: ## the tests under ThreadSanitizer
 	@ctest --preset tsan
 
 cov: ## line coverage of the library
+	@scripts/deps.sh cov
 	@scripts/build.sh cov
 	@ctest --preset cov
 	@gcovr -r . --object-directory build/cov -f src/ --exclude src/bench
@@ -52,6 +54,13 @@ cov: ## line coverage of the library
 soak: ## the tests of dying ranks, over and over
 	@scripts/build.sh dev
 	@ctest --test-dir build/dev -R test_kill --repeat until-fail:20 --output-on-failure
+
+fuzz: ## fuzz each target for T=600 seconds (clang), two at a time
+	@scripts/deps.sh test
+	@scripts/fuzz $(T)
+
+fuzz-smoke: ## fuzz each target for 30 seconds
+	@scripts/fuzz 30
 
 torture: ## make every call of libc fail in turn: ten minutes
 	@scripts/build.sh dev
@@ -73,4 +82,4 @@ clean: ## remove what was built
 	@rm -rf build
 
 PEERS ?=
-.PHONY: help bench bench-peers test build check-fast unit asan tsan cov soak torture fmt man install clean
+.PHONY: help bench bench-peers test build check-fast unit asan tsan cov soak fuzz fuzz-smoke torture fmt man install clean

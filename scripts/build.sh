@@ -1,10 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Configures once and builds the preset $1 in build/$1; says little when all is
-# well.
+# Configures once and builds the preset $1 in build/$1, or only the targets behind
+# it; says little when all is well.
 set -eu
 
 preset=$1
+shift
 cd "$(dirname "$0")/.."
 log=build/$preset.log
 mkdir -p build
@@ -17,7 +18,8 @@ if [ ! -f "build/$preset/CMakeCache.txt" ]; then
         exit 1
     }
 fi
-cmake --build "build/$preset" -j "$(nproc)" >"$log" 2>&1 || {
+[ $# -eq 0 ] || set -- --target "$@"
+cmake --build "build/$preset" -j "$(nproc)" "$@" >"$log" 2>&1 || {
     cat "$log" >&2
     exit 1
 }

@@ -3,6 +3,7 @@
 # Installs what is missing from the distribution (Debian 12, Ubuntu 24.04).
 #   deps.sh build   a compiler, CMake, ninja
 #   deps.sh peers   what bench/peers measures devcomm against
+#   deps.sh cov     what `make cov` counts with
 #   deps.sh test    also cmocka, clang, and the tools of the checks
 # As root or through sudo; otherwise prints the one command to run.
 set -eu
@@ -14,7 +15,7 @@ gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin"
 peers="$build g++ python3 openmpi-bin libopenmpi-dev mpich libmpich-dev
 libgloo-dev"
 # Another name in another release.
-by_release="clang-format-14:clang-format"
+by_release="clang-format-14:clang-format libclang-rt-14-dev:libclang-rt-18-dev"
 
 have() {
     dpkg -s "$1" 2>/dev/null | grep -q '^Status: install ok installed'
@@ -27,9 +28,10 @@ known() {
 case "${1:-}" in
 build) wanted=$build ;;
 peers) wanted=$peers ;;
+cov) wanted="$build libcmocka-dev gcovr" ;;
 test) wanted=$test ;;
 *)
-    echo "usage: deps.sh build|test|peers" >&2
+    echo "usage: deps.sh build|cov|test|peers" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The environment: the launchers' variables and the library's own. */
+#define _GNU_SOURCE
+#include "base/env.h"
+#include "fuzz/fuzz.h"
+#include "group/boot.h"
+#include "group/group.h"
+
+static const char *const names[] = {
+    "DEVCOMM_RANK",
+    "DEVCOMM_NRANKS",
+    "DEVCOMM_ADDR",
+    "DEVCOMM_TIMEOUT_MS",
+    "DEVCOMM_HOST",
+    "DEVCOMM_SPIN_US",
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+    "MPI_LOCALNRANKS",
+    "MPI_LOCALRANKID",
+    "OMPI_COMM_WORLD_LOCAL_RANK",
+    "OMPI_COMM_WORLD_LOCAL_SIZE",
+    "OMPI_COMM_WORLD_RANK",
+    "OMPI_COMM_WORLD_SIZE",
+    "PMIX_NAMESPACE",
+    "PMI_RANK",
+    "PMI_SIZE",
+    "SLURM_JOB_ID",
+    "SLURM_NNODES",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+    "SLURM_STEP_ID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_STEP_NUM_NODES",
+    "SLURM_STEP_NUM_TASKS",
+};
+
+enum {
+    N_NAMES = sizeof(names) / sizeof(names[0])
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    fuzz_input in = {data, bytes};
+    char value[400];
+    dcmi_group_setup setup;
+    dcmi_launch launch;
+    bool ok = true;
+
+    for (size_t i = 0; i < N_NAMES; i++)
+        (void)unsetenv(names[i]);
+    while (in.left > 0) {
+        const char *name = names[fuzz_byte(&in) % N_NAMES];
+
+        (void)setenv(name, fuzz_text(&in, value, sizeof(value)), 1);
+    }
+    if (dcmi_launch_read(&launch) == DCM_OK) {
+        fuzz_require(launch.rank >= 0 && launch.rank < launch.nranks);
+        fuzz_require(memchr(launch.address, '\0', sizeof(launch.address)) !=
+                     NULL);
+    }
+    (void)dcmi_group_setup_read(&setup, NULL);
+    (void)dcmi_env_u64(DCMI_ENV_SPIN_US, 0, 1000, &ok);
+    return 0;
+}
