@@ -60,6 +60,7 @@ typedef struct conf {
     size_t max;
     unsigned factor;
     size_t ring;
+    bool is_remote;
     const char *json;
 } conf;
 
@@ -320,8 +321,9 @@ static int read_all(bench *x)
 {
     if (x->core >= 0)
         (void)dcmi_pin_thread(x->core);
-    if (dcm_queue_attach(&x->q, x->handle, sizeof(x->handle), x->reader, 0) !=
-        DCM_OK) {
+    if (dcm_queue_attach(&x->q, x->handle, sizeof(x->handle),
+                         x->c.is_remote ? DCM_QUEUE_REMOTE : x->reader,
+                         0) != DCM_OK) {
         cli_error_dcm("attaching");
         return CLI_FAIL;
     }
@@ -459,7 +461,9 @@ static bool prepare(bench *x)
     memset(x->buf, 1, x->c.max + 8);
     opts.name = "bench";
     opts.bytes = x->c.ring;
-    if (dcm_queue_create(&x->q, (int)x->c.readers, &opts) != DCM_OK ||
+    opts.nremote = x->c.is_remote ? x->c.readers : 0;
+    if (dcm_queue_create(&x->q, x->c.is_remote ? 0 : (int)x->c.readers,
+                         &opts) != DCM_OK ||
         dcm_queue_handle(x->q, x->handle, sizeof(x->handle)) != DCM_OK) {
         cli_error_dcm("the queue");
         return false;
@@ -503,6 +507,8 @@ int queue_bench(int argc, char **argv)
          "from one size to the next (16)"},
         {0, "ring", "BYTES", CLI_SIZE, &x.c.ring, 0, 1ull << 40,
          "of the queue (4m)"},
+        {0, "remote", NULL, CLI_FLAG, &x.c.is_remote, 0, 0,
+         "remote readers, over loopback"},
         {0, "json", "FILE", CLI_TEXT, &x.c.json, 0, 0,
          "write the figures there too"},
     };

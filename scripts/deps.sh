@@ -11,7 +11,7 @@ set -eu
 build="gcc libc6-dev make cmake ninja-build pkg-config git"
 test="$build libcmocka-dev clang cppcheck codespell shellcheck pmccabe scdoc
 mandoc gnuplot-nox binutils g++ procps iproute2 python3-minimal
-gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin"
+gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin libzmq5"
 peers="$build g++ python3 openmpi-bin libopenmpi-dev mpich libmpich-dev
 libgloo-dev"
 # Another name in another release.

@@ -24,7 +24,9 @@ extern "C" {
 enum {
     DCM_QUEUE_MAX_READERS = 63, /* on the writer's host */
     DCM_QUEUE_HANDLE_BYTES = 256,
-    DCM_QUEUE_ANY = -1, /* dcm_queue_attach(): whichever place is free */
+    /* dcm_queue_attach(): */
+    DCM_QUEUE_ANY = -1,    /* whichever place is free */
+    DCM_QUEUE_REMOTE = -2, /* over the network, also on the writer's host */
 };
 
 enum {
@@ -44,11 +46,14 @@ typedef struct dcm_queue_opts {
     size_t max_record;   /* longest record; 0: 1 GiB */
     uint32_t timeout_ms; /* of the writer; 0: DEVCOMM_TIMEOUT_MS, 600000 */
     uint32_t flags;      /* DCM_QUEUE_* */
+    uint32_t nremote;    /* remote readers to expect; 0: none are served */
+    uint32_t reserved;
+    const char *address; /* where they find the writer; NULL: 127.0.0.1 */
 } dcm_queue_opts;
 
 #define DCM_QUEUE_OPTS_INIT                                                    \
     {                                                                          \
-        sizeof(dcm_queue_opts), NULL, 0, 0, 0, 0                               \
+        sizeof(dcm_queue_opts), NULL, 0, 0, 0, 0, 0, 0, NULL                   \
     }
 
 /*
@@ -70,7 +75,7 @@ DCM_API DCM_MUST_USE dcm_status dcm_queue_handle(const dcm_queue *queue,
 /*
  * Become reader `reader` (0 to nreaders-1, or DCM_QUEUE_ANY).  A place whose
  * reader has left or died is taken again, and gets what is enqueued from then
- * on.  Fails with E_INVAL (no such handle), E_BUSY (the place is taken), E_PEER
+ * on.  On another host than the writer's it becomes a remote reader.  Fails with E_INVAL (no such handle), E_BUSY (the place is taken), E_PEER
  * (the writer is gone), E_TIMEOUT (it did not answer), E_SYS, E_ABI.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_queue_attach(dcm_queue **queue_p,
@@ -80,7 +85,8 @@ DCM_API DCM_MUST_USE dcm_status dcm_queue_attach(dcm_queue **queue_p,
 
 /*
  * A queue between the ranks of a group, which must outlive it: `writer` writes,
- * every other rank reads, in rank order.  Collective; all ranks fail alike.
+ * every other rank reads; those of other hosts are remote readers, and want
+ * opts->address of the writer.  Collective; all ranks fail alike.
  */
 DCM_API DCM_MUST_USE dcm_status
 dcm_queue_create_group(dcm_queue **queue_p, dcm_group *group, int writer,
@@ -229,7 +235,7 @@ typedef enum dcm_queue_state {
 } dcm_queue_state;
 
 typedef struct dcm_queue_reader {
-    int reader;
+    int reader; /* DCM_QUEUE_REMOTE: one of those */
     int pid;
     int state; /* dcm_queue_state */
     int reserved;
@@ -248,6 +254,8 @@ typedef struct dcm_queue_info {
     size_t bytes;     /* of the ring */
     size_t max_record;
     size_t max_piece; /* contiguous: half the ring */
+    int nremote;      /* remote readers now; the writer alone knows */
+    int refused;      /* strangers' messages on the writer's port */
 } dcm_queue_info;
 
 /*

@@ -100,7 +100,9 @@ AT(dcm_queue_opts, bytes, 16);
 AT(dcm_queue_opts, max_record, 24);
 AT(dcm_queue_opts, timeout_ms, 32);
 AT(dcm_queue_opts, flags, 36);
-ENDS(dcm_queue_opts, 40);
+AT(dcm_queue_opts, nremote, 40);
+AT(dcm_queue_opts, address, 48);
+ENDS(dcm_queue_opts, 56);
 
 AT(dcm_queue_part, bytes, 8);
 ENDS(dcm_queue_part, 16);
@@ -120,7 +122,9 @@ AT(dcm_queue_info, records, 72);
 AT(dcm_queue_info, bytes, 80);
 AT(dcm_queue_info, max_record, 88);
 AT(dcm_queue_info, max_piece, 96);
-ENDS(dcm_queue_info, 104);
+AT(dcm_queue_info, nremote, 104);
+AT(dcm_queue_info, refused, 108);
+ENDS(dcm_queue_info, 112);
 
 #endif
 

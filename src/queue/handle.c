@@ -48,6 +48,8 @@ dcm_status dcmi_queue_passport_write(const dcm_queue *q, void *handle,
     pass.id = q->id;
     pass.ticket = q->ticket;
     pass.g = q->g;
+    if (q->remote != NULL)
+        pass.remote = *dcmi_remote_where(q);
     memset(handle, 0, DCM_QUEUE_HANDLE_BYTES);
     memcpy(handle, &pass, sizeof(pass));
     sum = checksum(handle);

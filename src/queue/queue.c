@@ -54,6 +54,11 @@ static void queue_free(dcm_queue *q)
         dcmi_process_close(&q->peer[r].process);
         dcmi_close(q->peer[r].link);
     }
+    /* ZeroMQ's threads are not in a forked child: there it is left alone. */
+    if (q->forks == dcmi_forks && q->remote != NULL)
+        dcmi_remote_close(q);
+    if (q->forks == dcmi_forks && q->link_far != NULL)
+        dcmi_remote_leave(q);
     dcmi_queue_door_close(q);
     dcmi_process_close(&q->writer);
     dcmi_close(q->link);
@@ -99,6 +104,11 @@ static dcm_status take_opts(dcm_queue *q, const dcm_queue_opts *opts)
     st = read_waits(q, opts->timeout_ms);
     if (st == DCM_OK)
         st = dcmi_queue_door_open(q);
+    if (st == DCM_OK && opts->nremote > DCMI_REMOTE_MOST)
+        st = dcmi_err(DCM_E_INVAL, "queue: %u remote readers; the most is %d",
+                      opts->nremote, DCMI_REMOTE_MOST);
+    if (st == DCM_OK && opts->nremote > 0)
+        st = dcmi_remote_open(q, opts->address, (int)opts->nremote);
     return st == DCM_OK ? dcmi_queue_frame_create(q) : st;
 }
 
@@ -206,6 +216,46 @@ dcm_status dcmi_queue_open_end(dcm_queue **q_p, const void *handle,
     return DCM_OK;
 }
 
+static dcm_status attach_far(dcm_queue **queue_p, const void *handle,
+                             size_t bytes, uint32_t timeout_ms)
+{
+    dcmi_queue_passport pass;
+    dcm_queue *q;
+    dcm_status st;
+
+    st = dcmi_queue_passport_read(&pass, handle, bytes);
+    if (st == DCM_OK && pass.remote.port == 0)
+        st = dcmi_err(DCM_E_UNSUP,
+                      "queue: its writer (pid %d) is on another "
+                      "host and serves no remote readers",
+                      (int)pass.pid);
+    if (st == DCM_OK)
+        st = queue_new(&q);
+    if (st != DCM_OK)
+        return st;
+    q->g = pass.g;
+    q->ticket = pass.ticket;
+    q->writer.pid = pass.pid;
+    st = read_waits(q, timeout_ms);
+    if (st == DCM_OK)
+        st = dcmi_remote_attach(q, &pass.remote, q->timeout_ns);
+    if (st != DCM_OK) {
+        queue_free(q);
+        return st;
+    }
+    *queue_p = q;
+    return DCM_OK;
+}
+
+/* Whether the handle's writer runs on another host. */
+static bool is_far(const void *handle, size_t bytes)
+{
+    dcmi_queue_passport pass;
+
+    return dcmi_queue_passport_read(&pass, handle, bytes) == DCM_OK &&
+           pass.host != dcmi_host_hint();
+}
+
 dcm_status dcm_queue_attach(dcm_queue **queue_p, const void *handle,
                             size_t bytes, int reader, uint32_t timeout_ms)
 {
@@ -214,8 +264,10 @@ dcm_status dcm_queue_attach(dcm_queue **queue_p, const void *handle,
 
     if (queue_p == NULL)
         return dcmi_err(DCM_E_INVAL, "dcm_queue_attach: NULL argument");
-    if (reader < DCM_QUEUE_ANY || reader >= DCM_QUEUE_MAX_READERS)
+    if (reader < DCM_QUEUE_REMOTE || reader >= DCM_QUEUE_MAX_READERS)
         return dcmi_err(DCM_E_INVAL, "dcm_queue_attach: reader %d", reader);
+    if (reader == DCM_QUEUE_REMOTE || is_far(handle, bytes))
+        return attach_far(queue_p, handle, bytes, timeout_ms);
     st = dcmi_queue_open_end(&q, handle, bytes, -1, timeout_ms);
     if (st != DCM_OK)
         return st;
@@ -255,6 +307,8 @@ void dcm_queue_cancel(dcm_queue *queue)
     if (queue == NULL)
         return;
     atomic_store_explicit(&queue->is_cancelled, true, memory_order_seq_cst);
+    if (queue->frame == NULL)
+        return; /* a remote reader looks every few milliseconds */
     bells = queue->is_writer ? &queue->frame->writer_bells
                              : &queue->frame->reader_bells;
     bell = &bells->bell[queue->is_writer ? 0 : queue->me];
@@ -267,7 +321,9 @@ void dcm_queue_close(dcm_queue *queue)
     if (queue == NULL)
         return;
     if (queue->forks == dcmi_forks) {
-        if (queue->is_writer) {
+        if (queue->link_far != NULL) {
+            dcmi_remote_leave(queue);
+        } else if (queue->is_writer) {
             atomic_store_explicit(&queue->frame->head.closed, 1,
                                   memory_order_release);
             dcmi_queue_ring_readers(queue);

@@ -11,6 +11,7 @@
 #include "os/mapping.h"
 #include "os/process.h"
 #include "queue/layout.h"
+#include "queue/remote.h"
 
 typedef enum dcmi_queue_kind {
     DCMI_QUEUE_RECORDS = 0,
@@ -54,6 +55,7 @@ typedef struct dcmi_queue_view {
     uint64_t held;  /* shown by the last peek */
     uint64_t at;    /* in the arena */
     bool is_inline;
+    const unsigned char *data; /* of a record that is not in the arena */
 } dcmi_queue_view;
 
 struct dcm_queue {
@@ -95,6 +97,8 @@ struct dcm_queue {
     int fd;
     int link; /* a reader's connection to the writer's door; -1: none */
     dcmi_mapping *mapping;
+    dcmi_remote *remote;          /* the writer's; NULL: none */
+    dcmi_remote_reader *link_far; /* a remote reader's; it has no segment */
     dcmi_queue_id id;
     dcmi_queue_ticket ticket;
     dcmi_process writer;
@@ -131,6 +135,7 @@ typedef struct dcmi_queue_passport {
     dcmi_queue_id id;
     dcmi_queue_ticket ticket;
     dcmi_queue_geometry g;
+    dcmi_remote_place remote;
 } dcmi_queue_passport;
 
 dcm_status dcmi_queue_passport_write(const dcm_queue *q, void *handle,

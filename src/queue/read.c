@@ -163,6 +163,7 @@ static dcm_status open_view(dcm_queue *q, const dcmi_queue_slot *slot)
     v->done = 0;
     v->held = 0;
     v->is_lost = false;
+    v->data = slot->u.data;
     if (DCMI_UNLIKELY(v->bytes > q->g.max_record ||
                       (v->is_inline && v->bytes > DCMI_QUEUE_INLINE)))
         return dcmi_queue_corrupt(q, "its length is", v->bytes);
@@ -186,8 +187,14 @@ static DCMI_COLD dcm_status lost(const dcm_queue *q)
 /* Hand the record back; E_PEER when the writer did not count us meanwhile. */
 DCMI_INLINE dcm_status finish(dcm_queue *q)
 {
-    dcmi_queue_entry *e = &q->frame->entry[q->me];
+    dcmi_queue_entry *e;
 
+    if (DCMI_UNLIKELY(q->link_far != NULL)) {
+        q->view.is_open = false;
+        dcmi_remote_finish(q, q->view.bytes);
+        return DCM_OK;
+    }
+    e = &q->frame->entry[q->me];
     dcmi_queue_fence();
     if (DCMI_UNLIKELY(atomic_load_explicit(&e->who, memory_order_relaxed) !=
                       q->who))
@@ -211,6 +218,18 @@ static bool is_given_up(const dcm_queue *q, const dcmi_queue_slot *slot)
             DCMI_QUEUE_GIVEN_UP) != 0;
 }
 
+static DCMI_COLD dcm_status begin_far(dcm_queue *q, bool is_try,
+                                      uint32_t timeout_ms)
+{
+    dcmi_queue_view v = {.is_open = true, .is_inline = true};
+    dcm_status st =
+        dcmi_remote_begin(q, &v.data, &v.bytes, is_try, timeout_of(timeout_ms));
+
+    if (st == DCM_OK)
+        q->view = v;
+    return st;
+}
+
 /* Wait for the next record that was not given up to begin, and open it. */
 static dcm_status begin(dcm_queue *q, bool is_try, uint32_t timeout_ms)
 {
@@ -219,6 +238,8 @@ static dcm_status begin(dcm_queue *q, bool is_try, uint32_t timeout_ms)
 
     if (q->view.is_open)
         return q->view.is_lost ? lost(q) : DCM_OK;
+    if (DCMI_UNLIKELY(q->link_far != NULL))
+        return begin_far(q, is_try, timeout_ms);
     for (;;) {
         if (!has_come(&w))
             st = is_try ? look(&w) : await(&w, timeout_of(timeout_ms));
@@ -319,7 +340,7 @@ static dcm_status take(dcm_queue *q, size_t *bytes_p, void *dst,
                         "queue: record of %llu bytes, room for %zu",
                         (unsigned long long)bytes, capacity);
     if (v->is_inline && bytes > 0)
-        memcpy(dst, slot_of(q)->u.data, bytes);
+        memcpy(dst, v->data, bytes);
     else if (!v->is_inline)
         st = copy_arena(q, dst);
     if (st == DCM_OK)
@@ -430,7 +451,7 @@ static dcm_status peek(dcm_queue *q, const void **ptr_p, size_t *bytes_p,
     if (st != DCM_OK)
         return st;
     v->held = n;
-    *ptr_p = v->is_inline ? slot_of(q)->u.data + v->done
+    *ptr_p = v->is_inline ? v->data + v->done
                           : q->arena + ((v->at + v->done) & q->arena_mask);
     *bytes_p = n;
     *left_p = v->bytes - v->done - n;
@@ -507,7 +528,7 @@ static dcm_status check_ready(void *arg, bool expired)
     return st;
 }
 
-dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns)
+static dcm_status await_ready(dcm_queue *q, uint64_t timeout_ns)
 {
     record_wait arg = {
         .q = q,
@@ -525,4 +546,11 @@ dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns)
         st = dcmi_wait_poll(&w);
     dcmi_queue_wait_end(q, &w);
     return st;
+}
+
+dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns)
+{
+    if (q->link_far != NULL)
+        return DCM_OK; /* it was welcomed */
+    return await_ready(q, timeout_ns);
 }

@@ -89,9 +89,20 @@ dcm_status dcm_queue_stat(const dcm_queue *queue, dcm_queue_info *info,
     memcpy(out.name, queue->name, sizeof(out.name));
     out.writer_pid = queue->writer.pid;
     out.nreaders = (int)queue->g.nreaders;
-    out.places = dcmi_queue_describe(queue->frame, &out.records, readers, n);
+    if (queue->frame != NULL)
+        out.places =
+            dcmi_queue_describe(queue->frame, &out.records, readers, n);
+    else
+        out.records = queue->n; /* a remote reader sees no more */
+    if (queue->remote != NULL) {
+        const int left = readers != NULL && n > out.places ? n - out.places : 0;
+
+        out.nremote = dcmi_remote_describe(
+            queue, left > 0 ? readers + out.places : NULL, left);
+        out.refused = dcmi_remote_refused(queue);
+    }
     out.is_alive =
-        queue->is_writer ||
+        queue->link_far != NULL || queue->is_writer ||
         dcmi_process_runs(queue->writer.pid, queue->writer.start_time);
     out.bytes = queue->g.arena_bytes;
     out.max_record = queue->g.max_record;

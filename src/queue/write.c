@@ -51,6 +51,8 @@ static dcm_status tend(dcm_queue *q, const dcmi_queue_need *need)
     q->looked_ns = now;
     atomic_store_explicit(&q->frame->head.seen_ns, now, memory_order_relaxed);
     dcmi_queue_door_serve(q, now);
+    if (q->remote != NULL)
+        dcmi_remote_tend(q);
     return dcmi_queue_bury(q, need);
 }
 
@@ -283,6 +285,66 @@ static dcm_status tend_all(dcm_queue *q)
     return tend(q, &all);
 }
 
+static dcm_status too_long(const dcm_queue *q, uint64_t bytes)
+{
+    return dcmi_err(
+        DCM_E_INVAL, "queue: record of %llu bytes; the longest is %llu",
+        (unsigned long long)bytes, (unsigned long long)q->g.max_record);
+}
+
+/* The remote readers' windows are wide enough, within the record's deadline. */
+static dcm_status await_remote(dcm_queue *q, uint64_t bytes, deadline *d)
+{
+    const uint64_t now = dcmi_now_ns();
+    uint64_t ns = d->timeout_ns;
+
+    if (ns != 0) {
+        d->until_ns = now + ns < now ? UINT64_MAX : now + ns;
+        if ((q->flags & DCM_QUEUE_FAIL_ON_LATE) != 0)
+            ns = 1;
+    }
+    return dcmi_remote_await(q, bytes, ns);
+}
+
+static void gather(unsigned char *to, const source *s, uint64_t bytes)
+{
+    for (const dcm_queue_part *p = s->parts; bytes > 0; p++) {
+        if (p->bytes == 0)
+            continue;
+        memcpy(to, p->src, p->bytes);
+        to += p->bytes;
+        bytes -= p->bytes;
+    }
+}
+
+/*
+ * To both kinds of readers or to none: what can fail for the remote ones comes
+ * before the record is published here, and what cannot comes behind.
+ */
+static DCMI_COLD dcm_status write_both(dcm_queue *q, source *s, uint64_t bytes,
+                                       deadline *d)
+{
+    dcmi_zmq_msg msg;
+    dcm_status st;
+    void *to;
+
+    if (bytes > q->g.max_record)
+        return too_long(q, bytes);
+    st = await_remote(q, bytes, d);
+    if (st == DCM_OK)
+        st = dcmi_remote_prepare(q, &msg, &to, bytes);
+    if (st != DCM_OK)
+        return st;
+    gather(to, s, bytes);
+    st = bytes <= DCMI_QUEUE_INLINE ? write_inline(q, s, bytes, d)
+                                    : write_pieces(q, s, bytes, d);
+    if (st == DCM_OK)
+        dcmi_remote_send(q, &msg, bytes);
+    else
+        dcmi_remote_discard(q, &msg);
+    return st;
+}
+
 static dcm_status write_record(dcm_queue *q, source *s, uint64_t bytes,
                                deadline *d)
 {
@@ -293,12 +355,12 @@ static dcm_status write_record(dcm_queue *q, source *s, uint64_t bytes,
         if (st != DCM_OK)
             return st;
     }
+    if (DCMI_UNLIKELY(q->remote != NULL))
+        return write_both(q, s, bytes, d);
     if (bytes <= DCMI_QUEUE_INLINE)
         return write_inline(q, s, bytes, d);
     if (DCMI_UNLIKELY(bytes > q->g.max_record))
-        return dcmi_err(
-            DCM_E_INVAL, "queue: record of %llu bytes; the longest is %llu",
-            (unsigned long long)bytes, (unsigned long long)q->g.max_record);
+        return too_long(q, bytes);
     return write_pieces(q, s, bytes, d);
 }
 
@@ -399,7 +461,10 @@ dcm_status dcm_queue_reserve(dcm_queue *queue, void **ptr_p, size_t bytes,
     if (bytes > DCMI_QUEUE_INLINE)
         at = place(queue, bytes);
     d = deadline_of(queue, timeout_ms);
-    st = need_room(queue, bytes > DCMI_QUEUE_INLINE ? at + bytes : 0, &d);
+    if (queue->remote != NULL)
+        st = await_remote(queue, bytes, &d);
+    if (st == DCM_OK)
+        st = need_room(queue, bytes > DCMI_QUEUE_INLINE ? at + bytes : 0, &d);
     if (st != DCM_OK)
         return st;
     queue->is_reserved = true;
@@ -410,11 +475,43 @@ dcm_status dcm_queue_reserve(dcm_queue *queue, void **ptr_p, size_t bytes,
     return DCM_OK;
 }
 
+/* What was written in place is published. */
+static void commit(dcm_queue *q, uint64_t bytes)
+{
+    dcmi_queue_slot *slot = slot_of(q);
+
+    if (q->reserved > DCMI_QUEUE_INLINE) {
+        publish_arena(q, slot, q->reserved_at, bytes, bytes);
+        return;
+    }
+    atomic_store_explicit(&slot->info, bytes, memory_order_relaxed);
+    publish(q, slot);
+    dcmi_queue_ring_readers(q);
+}
+
+static DCMI_COLD dcm_status commit_both(dcm_queue *q, uint64_t bytes)
+{
+    const unsigned char *from =
+        q->reserved > DCMI_QUEUE_INLINE
+            ? q->arena + (q->reserved_at & q->arena_mask)
+            : slot_of(q)->u.data;
+    dcmi_zmq_msg msg;
+    dcm_status st;
+    void *to;
+
+    st = dcmi_remote_prepare(q, &msg, &to, bytes);
+    if (st != DCM_OK)
+        return st;
+    memcpy(to, from, bytes);
+    commit(q, bytes);
+    dcmi_remote_send(q, &msg, bytes);
+    return DCM_OK;
+}
+
 dcm_status dcm_queue_commit(dcm_queue *queue, size_t bytes)
 {
     dcm_status st =
         dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_commit");
-    dcmi_queue_slot *slot;
 
     if (st != DCM_OK)
         return st;
@@ -423,14 +520,9 @@ dcm_status dcm_queue_commit(dcm_queue *queue, size_t bytes)
             DCM_E_INVAL, "dcm_queue_commit: %zu bytes where %llu are reserved",
             bytes,
             queue->is_reserved ? (unsigned long long)queue->reserved : 0);
-    slot = slot_of(queue);
-    if (queue->reserved > DCMI_QUEUE_INLINE) {
-        publish_arena(queue, slot, queue->reserved_at, bytes, bytes);
-        return DCM_OK;
-    }
-    atomic_store_explicit(&slot->info, bytes, memory_order_relaxed);
-    publish(queue, slot);
-    dcmi_queue_ring_readers(queue);
+    if (queue->remote != NULL)
+        return commit_both(queue, bytes);
+    commit(queue, bytes);
     return DCM_OK;
 }
 
@@ -452,11 +544,12 @@ dcm_status dcmi_queue_await_free(dcm_queue *q, uint32_t timeout_ms)
 
 typedef struct ready_wait {
     dcm_queue *q;
-    int missing; /* the first that has not attached */
+    int missing; /* the first that has not attached; -1: a remote one */
 } ready_wait;
 
 static bool all_have_come(ready_wait *w)
 {
+    w->missing = -1;
     for (int r = 0; r < (int)w->q->g.nreaders; r++) {
         const uint64_t who = atomic_load_explicit(&w->q->frame->entry[r].who,
                                                   memory_order_acquire);
@@ -467,7 +560,7 @@ static bool all_have_come(ready_wait *w)
             return false;
         }
     }
-    return true;
+    return w->q->remote == NULL || dcmi_remote_is_complete(w->q);
 }
 
 static dcm_status check_ready(void *arg, bool expired)
@@ -478,8 +571,11 @@ static dcm_status check_ready(void *arg, bool expired)
     if (st == DCM_OK)
         st = tend_all(w->q);
     if (st == DCM_OK && expired)
-        st = dcmi_err(DCM_E_TIMEOUT, "queue: reader %d has not attached",
-                      w->missing);
+        st = w->missing >= 0
+                 ? dcmi_err(DCM_E_TIMEOUT, "queue: reader %d has not attached",
+                            w->missing)
+                 : dcmi_err(DCM_E_TIMEOUT,
+                            "queue: not all remote readers have attached");
     return st;
 }
 
