@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broadcast queue between threads that sleep more often than not, on a ring
+ * of 16 slots: a nap lasts a minute here, so a wake-up that is lost is a nap that
+ * runs out.  Under TSan a record handed over without its release and acquire is
+ * a race.
+ */
+#define _GNU_SOURCE
+#include "support.h"
+
+#include <devcomm/queue.h>
+
+#include <pthread.h>
+
+#include "futex_wrap.h"
+#include "os/clock.h"
+#include "os/futex.h"
+#include "queue/queue.h"
+
+enum {
+    READERS = 3,
+    RING = 4096,
+    MOST_BYTES = 3 * RING,
+    SLEEPY_NS = 10000000, /* waits were that long: park at once */
+};
+
+typedef struct side {
+    dcm_queue *q;
+    uint64_t seed;
+    uint64_t records;
+} side;
+
+static size_t length_of(uint64_t i)
+{
+    const uint64_t h = i * 0x9e3779b97f4a7c15ull >> 20;
+
+    return h % 16 == 0 ? h / 16 % MOST_BYTES : h / 16 % 300;
+}
+
+static void linger(uint64_t *random)
+{
+    if (test_random(random) % 8 == 0)
+        dcmi_nap_ns(test_random(random) % 100000);
+}
+
+static void *read_all(void *arg)
+{
+    unsigned char buf[MOST_BYTES];
+    side *s = arg;
+    size_t n;
+
+    for (uint64_t i = 0; i < s->records; i++) {
+        linger(&s->seed);
+        s->q->typical_ns = SLEEPY_NS;
+        die_unless(dcm_queue_dequeue(s->q, &n, buf, sizeof(buf), 0) == DCM_OK);
+        die_unless(n == length_of(i));
+        for (size_t k = 0; k < n; k++)
+            die_unless(buf[k] == (unsigned char)i);
+    }
+    die_unless(dcm_queue_dequeue(s->q, &n, buf, sizeof(buf), 0) == DCM_E_PEER);
+    dcm_queue_close(s->q);
+    return NULL;
+}
+
+static void write_all(side *s)
+{
+    unsigned char buf[MOST_BYTES];
+
+    for (uint64_t i = 0; i < s->records; i++) {
+        linger(&s->seed);
+        s->q->typical_ns = SLEEPY_NS;
+        memset(buf, (int)(i & 0xff), length_of(i));
+        die_unless(dcm_queue_enqueue(s->q, buf, length_of(i), 0) == DCM_OK);
+    }
+    dcm_queue_close(s->q);
+}
+
+static void run(int nreaders, uint64_t records)
+{
+    unsigned char handle[DCM_QUEUE_HANDLE_BYTES];
+    dcm_queue_opts opts = DCM_QUEUE_OPTS_INIT;
+    const uint64_t seed = test_seed();
+    pthread_t thread[READERS];
+    side s[READERS + 1];
+
+    if (!dcmi_heavy_fence())
+        skip(); /* a wake-up may be missed then: the naps are short for that */
+    memset(&test_naps, 0, sizeof(test_naps));
+    test_naps.kind = NAP_A_MINUTE;
+    opts.bytes = RING;
+    if (test_is_thin())
+        records /= 10;
+    for (int i = 0; i <= READERS; i++)
+        s[i] = (side){.seed = seed + (uint64_t)i, .records = records};
+    assert_ok(dcm_queue_create(&s[READERS].q, nreaders, &opts));
+    assert_ok(dcm_queue_handle(s[READERS].q, handle, sizeof(handle)));
+    for (int r = 0; r < nreaders; r++) {
+        assert_ok(
+            dcm_queue_attach(&s[r].q, handle, sizeof(handle), r, 0));
+        assert_int_equal(pthread_create(&thread[r], NULL, read_all, &s[r]), 0);
+    }
+    write_all(&s[READERS]);
+    for (int r = 0; r < nreaders; r++)
+        assert_int_equal(pthread_join(thread[r], NULL), 0);
+    printf("%d naps\n", test_naps.n);
+    assert_int_equal(test_naps.ran_out, 0);
+    assert_true(test_naps.n > 0);
+}
+
+static void test_one_reader(void **state)
+{
+    (void)state;
+    run(1, 20000);
+}
+
+static void test_three_readers(void **state)
+{
+    (void)state;
+    run(READERS, 6000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_reader),
+        cmocka_unit_test(test_three_readers),
+    };
+
+    dcmi_heavy_fence_join();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
