@@ -95,8 +95,7 @@ static void run(int nreaders, uint64_t records)
     assert_ok(dcm_queue_create(&s[READERS].q, nreaders, &opts));
     assert_ok(dcm_queue_handle(s[READERS].q, handle, sizeof(handle)));
     for (int r = 0; r < nreaders; r++) {
-        assert_ok(
-            dcm_queue_attach(&s[r].q, handle, sizeof(handle), r, 0));
+        assert_ok(dcm_queue_attach(&s[r].q, handle, sizeof(handle), r, 0));
         assert_int_equal(pthread_create(&thread[r], NULL, read_all, &s[r]), 0);
     }
     write_all(&s[READERS]);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "queue/queue.h"
 
 enum {
     TINY = 4096, /* the least ring: 16 slots */
@@ -461,6 +462,45 @@ static void test_join_within_stream(void **state)
     unmake(&p);
 }
 
+static void *receive_last(void *arg)
+{
+    unsigned char got[16];
+    size_t n;
+
+    die_unless(dcm_queue_dequeue(arg, &n, got, sizeof(got), 0) == DCM_OK);
+    die_unless(n == 11);
+    return NULL;
+}
+
+/*
+ * One who joined between the two words by which a long record is published: it
+ * holds bytes that it will never read, and gives them back while it waits.
+ */
+static void test_join_between(void **state)
+{
+    static unsigned char got[LONG];
+    pair p = make(TINY, 0);
+    pthread_t threads[2];
+    dcm_queue *late;
+    size_t n;
+
+    (void)state;
+    fill(long_src, LONG, 5);
+    assert_int_equal(pthread_create(&threads[0], NULL, send_long, p.w), 0);
+    assert_ok(dcm_queue_next(p.r, &n, 0));
+    assert_ok(dcm_queue_attach(&late, p.handle, sizeof(p.handle), 1, 0));
+    late->end = 0;
+    atomic_store(&late->frame->entry[1].bytes, 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, receive_last, late), 0);
+    assert_ok(dcm_queue_dequeue(p.r, &n, got, sizeof(got), 0));
+    assert_memory_equal(got, long_src, LONG);
+    receive(p.r, 11, 5);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    dcm_queue_close(late);
+    unmake(&p);
+}
+
 /* ---- what is refused -------------------------------------------------------- */
 
 static void test_refused(void **state)
@@ -695,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_join_within_stream),
+        cmocka_unit_test(test_join_between),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_handles),
         cmocka_unit_test(test_after_fork),
