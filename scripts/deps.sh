@@ -13,7 +13,7 @@ test="$build libcmocka-dev clang cppcheck codespell shellcheck pmccabe scdoc
 mandoc gnuplot-nox binutils g++ procps iproute2 python3-minimal
 gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin libzmq5"
 peers="$build g++ python3 openmpi-bin libopenmpi-dev mpich libmpich-dev
-libgloo-dev"
+libgloo-dev libzmq3-dev libboost-dev"
 # Another name in another release.
 by_release="clang-format-14:clang-format libclang-rt-14-dev:libclang-rt-18-dev"
 
