@@ -20,6 +20,12 @@ test: ## set up all tools, run every test and check
 	@scripts/deps.sh test
 	@scripts/test-all
 
+bench-queue: ## compare the queue with other channels; writes docs/benchmarks/queue.md
+	@scripts/deps.sh peers
+	@cmake -S . -B build/peers -DCMAKE_BUILD_TYPE=Release -DDEVCOMM_BENCH_PEERS=ON >/dev/null
+	@cmake --build build/peers -j 2 --target bench_queue >/dev/null
+	@bench/queue/run --build build/peers $(PEERS)
+
 bench-peers: ## compare with Open MPI, MPICH and Gloo; writes docs/benchmarks/cpu.md
 	@scripts/deps.sh peers
 	@cmake -S . -B build/peers -DCMAKE_BUILD_TYPE=Release -DDEVCOMM_BENCH_PEERS=ON >/dev/null
@@ -54,6 +60,7 @@ cov: ## line coverage of the library
 soak: ## the tests of dying ranks, over and over
 	@scripts/build.sh dev
 	@ctest --test-dir build/dev -R test_kill --repeat until-fail:20 --output-on-failure
+	@DEVCOMM_TEST_SOAK=20 build/dev/test_queue_mp
 
 fuzz: ## fuzz each target for T=600 seconds (clang), two at a time
 	@scripts/deps.sh test
@@ -82,4 +89,4 @@ clean: ## remove what was built
 	@rm -rf build
 
 PEERS ?=
-.PHONY: help bench bench-peers test build check-fast unit asan tsan cov soak fuzz fuzz-smoke torture fmt man install clean
+.PHONY: help bench bench-queue bench-peers test build check-fast unit asan tsan cov soak fuzz fuzz-smoke torture fmt man install clean

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs what is missing from the distribution (Debian 12, Ubuntu 24.04).
 #   deps.sh build   a compiler, CMake, ninja
-#   deps.sh peers   what bench/peers measures devcomm against
+#   deps.sh peers   what bench/peers and bench/queue measure devcomm against
 #   deps.sh cov     what `make cov` counts with
 #   deps.sh test    also cmocka, clang, and the tools of the checks
 # As root or through sudo; otherwise prints the one command to run.

@@ -217,15 +217,24 @@ static int one_side(int rank, void *arg)
     return rank == 0 ? write_all() : read_all(rank - 1);
 }
 
+/* How many times as many records `make soak` sends. */
+static unsigned soak(void)
+{
+    const char *text = getenv("DEVCOMM_TEST_SOAK");
+
+    return text != NULL ? (unsigned)strtoul(text, NULL, 10) : 1;
+}
+
 static void run_records(const world *with)
 {
     mp_world mp;
 
     fresh_world(with);
+    w->records *= soak();
     if (test_is_thin())
         w->records = w->records / 10 + 1;
     mp_spawn(&mp, 1 + w->nreaders, one_side, NULL);
-    mp_wait(&mp, WAIT_MS, 0);
+    mp_wait(&mp, WAIT_MS * soak(), 0);
 }
 
 static void test_small(void **state)
@@ -313,6 +322,14 @@ static int huge_side(int rank, void *arg)
     dcm_queue_close(q);
     free(buf);
     return 0;
+}
+
+/* Ten million with `make soak`, small enough that they are 50 GB at most. */
+static void test_many(void **state)
+{
+    (void)state;
+    run_records(&(world){
+        .nreaders = 1, .records = 500000, .log_most = 14, .ring = 4 << 20});
 }
 
 static void test_huge(void **state)
@@ -671,6 +688,7 @@ int main(void)
         cmocka_unit_test(test_small),
         cmocka_unit_test(test_large),
         cmocka_unit_test(test_slow_sides),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_huge),
         cmocka_unit_test(test_kill_readers),
         cmocka_unit_test(test_fail_on_dead),
