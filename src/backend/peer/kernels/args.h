@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the host gives a kernel, and what a kernel leaves for the host: plain
+ * structs of fixed layout, read by C and by every target of the kernels.
+ *
+ * Pointers are 64-bit numbers: they are addresses of the device.
+ */
+#ifndef DCMK_ARGS_H
+#define DCMK_ARGS_H
+
+#include <stdint.h>
+
+enum {
+    DCMK_RANKS = 16, /* most ranks of one communicator */
+    DCMK_GRID = 272, /* most blocks; an epoch word each */
+    DCMK_LANES = 32, /* threads that move together */
+    DCMK_LINE = 128, /* bytes that arrive together */
+    DCMK_LINE_DATA = 120,
+    DCMK_WARP_LINES = 512, /* what a warp moves: four lines */
+    DCMK_WARP_DATA = 480,
+    DCMK_SIGN_BITS = 16 /* of a flag: the call's signature; above: the epoch */
+};
+
+/* Why a kernel gave up; 0: it did not. */
+enum {
+    DCMK_CAUSE_NONE = 0,
+    DCMK_CAUSE_DEAD = 1,     /* the peer's life word says so */
+    DCMK_CAUSE_LEFT = 2,     /* the peer freed its communicator */
+    DCMK_CAUSE_LATE = 3,     /* the deadline passed */
+    DCMK_CAUSE_FAILED = 4,   /* another rank failed the communicator */
+    DCMK_CAUSE_MISMATCH = 5, /* the peer called something else */
+};
+
+enum {
+    DCMK_PHASE_GATHER = 1, /* waiting for what peers pushed at first */
+    DCMK_PHASE_RESULT = 2, /* waiting for the owners' results */
+    DCMK_PHASE_BARRIER = 3,
+};
+
+/* In memory that the host reads and writes; `state` is written last. */
+typedef struct dcmk_record {
+    uint64_t epoch;
+    uint64_t waited_ns;
+    uint64_t seen; /* the flag found in the place of the expected one */
+    uint64_t want;
+    uint32_t cause;
+    uint32_t peer;
+    uint32_t phase;
+    uint32_t block;
+    uint32_t state; /* 0: nothing happened; 1: the rest holds */
+    uint32_t reserved[2];
+    uint32_t stop; /* the host's: give up */
+} dcmk_record;
+
+/* In device memory: read when a wait is long. */
+typedef struct dcmk_watch {
+    uint64_t fail;              /* the communicator's fail word: not 0, stop */
+    uint64_t life[DCMK_RANKS];  /* word of each rank; DCMK_LIFE_DIED: dead */
+    uint64_t stage[DCMK_RANKS]; /* word of each rank; DCMK_STAGE_FREED: left */
+    uint64_t record;            /* dcmk_record */
+    uint32_t has_failed; /* a block of this rank gave up, earlier or now */
+    uint32_t is_claimed; /* the record has its writer */
+} dcmk_watch;
+
+#define DCMK_LIFE_DIED   0x40000000u
+#define DCMK_STAGE_FREED 2u
+
+/*
+ * One call.  Staging of every rank has the same layout: regions at the same offsets,
+ * each of two halves by the epoch's parity, with a slot for every source rank.
+ */
+typedef struct dcmk_args {
+    uint64_t src;
+    uint64_t dst;
+    uint64_t epochs; /* DCMK_GRID words of 64 bits */
+    uint64_t watch;
+    uint64_t timeout_ns;
+    uint64_t first; /* offset of the first hop's staging, and its distances */
+    uint64_t first_slot;
+    uint64_t first_half;
+    uint64_t second; /* of the results' staging */
+    uint64_t second_slot;
+    uint64_t second_half;
+    uint64_t header; /* of the lines whose first flags are headers */
+    uint64_t header_slot;
+    uint64_t header_half;
+    uint32_t bytes;
+    uint32_t shard; /* of an owner's part in two-shot algorithms */
+    uint32_t sign;  /* DCMK_SIGN_BITS: kind, type, operator and count, hashed */
+    int32_t rank;
+    int32_t nranks;
+    int32_t dtype;
+    int32_t op;
+    uint32_t reserved;
+    uint64_t peer[DCMK_RANKS]; /* staging of each rank, as this one sees it */
+} dcmk_args;
+
+/* The block that runs. */
+typedef struct dcmk_block {
+    uint32_t index;
+    uint32_t count;
+    uint32_t threads;
+} dcmk_block;
+
+/* The host target, which tests use: a kernel of image.cu by its name, or NULL. */
+enum {
+    DCMK_HOST_THREADS = 64 /* most of a block there */
+};
+typedef void (*dcmk_host_fn)(const dcmk_args *a, const dcmk_block *b);
+#ifdef __cplusplus
+extern "C"
+#endif
+    dcmk_host_fn
+    dcmk_host_kernel(const char *name);
+
+#ifdef __cplusplus
+#define DCMK_ASSERT(what) static_assert(what, "layout")
+#else
+#define DCMK_ASSERT(what) _Static_assert(what, "layout")
+#endif
+DCMK_ASSERT(sizeof(dcmk_record) == 64);
+DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8);
+DCMK_ASSERT(sizeof(dcmk_args) == 14 * 8 + 8 * 4 + 16 * 8);
+
+#endif /* DCMK_ARGS_H */

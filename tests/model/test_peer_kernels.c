@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The GPU kernels themselves, compiled for the host, between rank threads: every
+ * algorithm, type and operator against the scalar reference, back to back with
+ * changing sizes and grids, unaligned and in place, at turning epochs; and what
+ * ends a wait: a dead, a departed, a late peer, a failed communicator, a call that
+ * differs.
+ *
+ * Blocks of one call run in order in the rank's thread, or each in its own.
+ */
+#include "support.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "backend/cpu/reduce/reduce.h"
+#include "backend/peer/plan.h"
+
+enum {
+    MOST = 5,        /* ranks */
+    THREADS = 40960, /* that a rank's pretended device runs at once */
+    RED = 64
+};
+
+typedef struct rank_state {
+    unsigned char *staging;
+    uint64_t epochs[DCMK_GRID];
+    dcmk_watch watch;
+    dcmk_record record;
+    unsigned char *src;
+    unsigned char *dst;
+} rank_state;
+
+/* What the ranks share. */
+typedef struct world {
+    dcmi_peer_layout lay;
+    int n;
+    uint64_t fail;
+    uint32_t life[MOST];
+    uint32_t stage[MOST];
+    rank_state rank[MOST];
+    unsigned char *want;
+    pthread_barrier_t barrier;
+    bool is_parallel; /* a thread a block */
+    uint64_t timeout_ns;
+} world;
+
+static uint64_t address(const void *p)
+{
+    return (uint64_t)(uintptr_t)p;
+}
+
+static void world_new(world *w, int n, uint64_t epoch)
+{
+    memset(w, 0, sizeof(*w));
+    w->n = n;
+    w->timeout_ns = 60000000000u;
+    dcmi_peer_lay_out(&w->lay, n, THREADS);
+    w->lay.block = DCMK_HOST_THREADS;
+    w->want = malloc(1 << 20);
+    assert_non_null(w->want);
+    assert_int_equal(pthread_barrier_init(&w->barrier, NULL, (unsigned)n), 0);
+    for (int r = 0; r < n; r++) {
+        rank_state *s = &w->rank[r];
+
+        s->staging = aligned_alloc(4096, w->lay.bytes);
+        s->src = aligned_alloc(64, 1 << 20);
+        s->dst = aligned_alloc(64, 1 << 20);
+        assert_non_null(s->staging);
+        assert_non_null(s->src);
+        assert_non_null(s->dst);
+        memset(s->staging, 0, w->lay.words_at);
+        memset(s->staging + w->lay.words_at, 0xff,
+               w->lay.bytes - w->lay.words_at);
+        for (int i = 0; i < DCMK_GRID; i++)
+            s->epochs[i] = epoch;
+        s->watch.fail = address(&w->fail);
+        s->watch.record = address(&s->record);
+        for (int p = 0; p < n; p++) {
+            s->watch.life[p] = address(&w->life[p]);
+            s->watch.stage[p] = address(&w->stage[p]);
+        }
+    }
+}
+
+static void world_free(world *w)
+{
+    for (int r = 0; r < w->n; r++) {
+        free(w->rank[r].staging);
+        free(w->rank[r].src);
+        free(w->rank[r].dst);
+    }
+    free(w->want);
+    (void)pthread_barrier_destroy(&w->barrier);
+}
+
+typedef struct rank_arg {
+    world *w;
+    int rank;
+    void (*fn)(world *w, int rank, void *arg);
+    void *arg;
+} rank_arg;
+
+static void *rank_main(void *arg)
+{
+    const rank_arg *a = arg;
+
+    a->fn(a->w, a->rank, a->arg);
+    return NULL;
+}
+
+static void run(world *w, void (*fn)(world *w, int rank, void *arg), void *arg)
+{
+    pthread_t threads[MOST];
+    rank_arg args[MOST];
+
+    for (int r = 0; r < w->n; r++) {
+        args[r] = (rank_arg){w, r, fn, arg};
+        assert_int_equal(pthread_create(&threads[r], NULL, rank_main, &args[r]),
+                         0);
+    }
+    for (int r = 0; r < w->n; r++)
+        assert_int_equal(pthread_join(threads[r], NULL), 0);
+}
+
+/* ---- a call, as the host side of the backend makes it --------------------- */
+
+typedef struct launch {
+    dcmk_host_fn fn;
+    const dcmk_args *args;
+    dcmk_block block;
+} launch;
+
+static void *block_main(void *arg)
+{
+    const launch *l = arg;
+
+    l->fn(l->args, &l->block);
+    return NULL;
+}
+
+static void run_grid(const world *w, const char *name, const dcmk_args *args,
+                     uint32_t grid, uint32_t threads)
+{
+    const dcmk_host_fn fn = dcmk_host_kernel(name);
+    launch l[8];
+    pthread_t t[8];
+
+    die_unless(fn != NULL);
+    for (uint32_t b = 0; b < grid; b++) {
+        const launch one = {fn, args, {b, grid, threads}};
+
+        if (!w->is_parallel || grid > 8) {
+            (void)block_main((void *)(uintptr_t)&one);
+            continue;
+        }
+        l[b] = one;
+        die_unless(pthread_create(&t[b], NULL, block_main, &l[b]) == 0);
+    }
+    for (uint32_t b = 0; b < grid && w->is_parallel && grid <= 8; b++)
+        die_unless(pthread_join(t[b], NULL) == 0);
+}
+
+typedef struct call {
+    dcmi_peer_algo algo;
+    dcm_dtype dtype;
+    dcm_op op;
+    size_t count;
+    unsigned shift; /* bytes off alignment */
+    bool in_place;
+    unsigned spread; /* so many times the blocks needed */
+} call;
+
+static void common_args(world *w, int rank, dcmk_args *a)
+{
+    rank_state *s = &w->rank[rank];
+
+    a->epochs = address(s->epochs);
+    a->watch = address(&s->watch);
+    a->timeout_ns = w->timeout_ns;
+    a->rank = rank;
+    for (int p = 0; p < w->n; p++)
+        a->peer[p] = address(w->rank[p].staging);
+}
+
+static void reduce(world *w, int rank, const call *c, const void *src,
+                   void *dst)
+{
+    const uint64_t bytes = c->count * dcm_dtype_bytes(c->dtype);
+    dcmk_args a = {.src = address(src), .dst = address(dst)};
+    const uint64_t both = a.src | a.dst;
+    const uint32_t align = both % 16 == 0 ? 16 : both % 8 == 0 ? 8 : 1;
+    const dcmi_peer_shape shape =
+        dcmi_peer_shape_of(&w->lay, c->algo, c->dtype, c->op, bytes, align);
+    char name[48];
+
+    die_unless(bytes <= w->lay.most[c->algo]);
+    common_args(w, rank, &a);
+    a.sign = dcmi_peer_sign(1, c->dtype, c->op, c->count, 0);
+    dcmi_peer_fill(&a, &w->lay, &shape, c->dtype, c->op, bytes);
+    die_unless(dcmi_peer_kernel_name(name, sizeof(name), &w->lay, c->algo,
+                                     shape.what));
+    run_grid(w, name, &a, shape.grid * (1 + c->spread), shape.threads);
+}
+
+static void barrier(world *w, int rank)
+{
+    const dcmi_peer_shape shape = {.algo = DCMI_PEER_LL128};
+    dcmk_args a = {.sign = 7};
+
+    common_args(w, rank, &a);
+    dcmi_peer_fill(&a, &w->lay, &shape, DCM_U8, DCM_SUM, 0);
+    run_grid(w, "dcmk_k_barrier", &a, 1, DCMK_LANES);
+}
+
+/* ---- results -------------------------------------------------------------- */
+
+/* Rank 0: random bits, which have every value of small types, and words of ones. */
+static void prepare(world *w, const call *c, uint64_t *seed)
+{
+    const dcmi_reduce_ops *scalar = dcmi_reduce_select("scalar");
+    const size_t bytes = c->count * dcm_dtype_bytes(c->dtype);
+    const void *src[MOST];
+    void *dst[1] = {w->want};
+
+    for (int r = 0; r < w->n; r++) {
+        unsigned char *at = w->rank[r].src + RED + c->shift;
+
+        for (size_t i = 0; i < bytes; i++)
+            at[i] = (unsigned char)(test_random(seed) >> 13);
+        for (size_t i = test_random(seed) % 90; i + 8 <= bytes;
+             i += 8 + test_random(seed) % 400)
+            memset(at + i, 0xff, 8);
+        src[r] = at;
+    }
+    scalar->fn[c->dtype][c->op](&(dcmi_reduce_args){
+        .dst = dst,
+        .src = src,
+        .ndst = 1,
+        .nsrc = w->n,
+        .avg_n = w->n,
+        .count = c->count,
+    });
+}
+
+static void check(const world *w, int rank, const call *c,
+                  const unsigned char *got)
+{
+    const size_t item = dcm_dtype_bytes(c->dtype);
+    const size_t bytes = c->count * item;
+
+    for (size_t i = 0; i < RED; i++)
+        die_unless(w->rank[rank].dst[c->shift + i] == 0xa5 &&
+                   w->rank[rank].dst[c->shift + RED + bytes + i] == 0xa5);
+    for (size_t i = 0; i < bytes; i++) {
+        if (got[i] == w->want[i])
+            continue;
+        fprintf(stderr,
+                "rank %d of %d: %s %s %s count %zu shift %u: byte %zu "
+                "is %02x, not %02x\n",
+                rank, w->n, dcmi_peer_algo_name(c->algo),
+                dcm_dtype_str(c->dtype), dcm_op_str(c->op), c->count, c->shift,
+                i, got[i], w->want[i]);
+        abort();
+    }
+}
+
+static void one_call(world *w, int rank, const call *c, uint64_t *seed)
+{
+    rank_state *s = &w->rank[rank];
+    const size_t bytes = c->count * dcm_dtype_bytes(c->dtype);
+    unsigned char *src = s->src + RED + c->shift;
+    unsigned char *dst = s->dst + RED + c->shift;
+
+    (void)pthread_barrier_wait(&w->barrier);
+    if (rank == 0)
+        prepare(w, c, seed);
+    (void)pthread_barrier_wait(&w->barrier);
+    memset(s->dst, 0xa5, bytes + 3 * RED);
+    if (c->in_place)
+        memcpy(dst, src, bytes);
+    reduce(w, rank, c, c->in_place ? dst : src, dst);
+    check(w, rank, c, dst);
+}
+
+static bool has_algo(const world *w, const call *c)
+{
+    if (c->algo == DCMI_PEER_PUSH && w->n != 2)
+        return false;
+    return c->algo == DCMI_PEER_LL128 || c->algo == DCMI_PEER_LL128_TWO ||
+           dcmi_peer_has_words(c->dtype);
+}
+
+static void grid_rank(world *w, int rank, void *arg)
+{
+    static const size_t counts[] = {1, 3, 59, 60, 61, 240, 1000, 3001};
+    uint64_t seed = *(const uint64_t *)arg;
+    unsigned k = 0;
+
+    for (int i = 0; i < DCMI_PEER_ALGOS * DCM_NDTYPES * DCM_NOPS; i++) {
+        for (size_t n = 0; n < 8; n++, k++) {
+            const call c = {
+                .algo = (dcmi_peer_algo)(i % DCMI_PEER_ALGOS),
+                .dtype = (dcm_dtype)(i / DCMI_PEER_ALGOS / DCM_NOPS),
+                .op = (dcm_op)(i / DCMI_PEER_ALGOS % DCM_NOPS),
+                .count = counts[n],
+                .shift = k % 3 == 0   ? 0
+                         : k % 3 == 1 ? 8
+                                      : k % 7,
+                .in_place = k % 5 == 0,
+                .spread = k % 11 == 0,
+            };
+
+            if (has_algo(w, &c) && (!test_is_thin() || k % 5 == 0))
+                one_call(w, rank, &c, &seed);
+            if (k % 50 == 0)
+                barrier(w, rank);
+        }
+    }
+    die_unless(w->rank[rank].watch.has_failed == 0);
+}
+
+static void test_grid(void **state)
+{
+    uint64_t seed = test_seed();
+
+    (void)state;
+    for (int n = 2; n <= MOST; n++) {
+        world *w = malloc(sizeof(*w));
+
+        assert_non_null(w);
+        world_new(w, n, n % 2 != 0 ? 1 : 0xfffffff0u);
+        run(w, grid_rank, &seed);
+        world_free(w);
+        free(w);
+    }
+}
+
+/* No meeting between calls but the calls themselves; each rank's own inputs. */
+static void soak_rank(world *w, int rank, void *arg)
+{
+    uint64_t seed = *(const uint64_t *)arg;
+    const int calls = test_is_thin() ? 1500 : 15000;
+    uint32_t *src = malloc(4 * 4096);
+    uint32_t *dst = malloc(4 * 4096);
+
+    die_unless(src != NULL && dst != NULL);
+    for (int i = 0; i < calls; i++) {
+        call c = {
+            .algo = (dcmi_peer_algo)(test_random(&seed) % DCMI_PEER_ALGOS),
+            .dtype = DCM_F32,
+            .op = DCM_MAX,
+            .count = 1 + test_random(&seed) % 4000 % (1u << i % 13),
+            .spread = (unsigned)(test_random(&seed) % 3),
+        };
+
+        if (!has_algo(w, &c))
+            c.algo = DCMI_PEER_LL128;
+        for (size_t k = 0; k < c.count; k++) {
+            const float x = (float)(i + (int)k + rank * ((int)k % 2 * 2 - 1));
+
+            memcpy(&src[k], &x, 4);
+            dst[k] = 0x7fc0dead;
+        }
+        reduce(w, rank, &c, src, dst);
+        for (size_t k = 0; k < c.count; k++) {
+            const float x = (float)(i + (int)k + (k % 2 != 0 ? w->n - 1 : 0));
+
+            die_unless(memcmp(&dst[k], &x, 4) == 0);
+        }
+        if (i % 97 == 0)
+            barrier(w, rank);
+    }
+    free(src);
+    free(dst);
+}
+
+static void test_soak(void **state)
+{
+    uint64_t seed = test_seed();
+
+    (void)state;
+    for (int n = 2; n <= 4; n++) {
+        world *w = malloc(sizeof(*w));
+
+        assert_non_null(w);
+        world_new(w, n, 1);
+        run(w, soak_rank, &seed);
+        world_free(w);
+        free(w);
+    }
+}
+
+static void parallel_rank(world *w, int rank, void *arg)
+{
+    uint64_t seed = *(const uint64_t *)arg;
+
+    for (unsigned i = 0; i < (test_is_thin() ? 80u : 400u); i++) {
+        const call c = {
+            .algo = (dcmi_peer_algo)(i % DCMI_PEER_ALGOS),
+            .dtype = DCM_BF16,
+            .op = DCM_SUM,
+            .count = 100 + i * 7 % 1500,
+        };
+
+        if (has_algo(w, &c))
+            one_call(w, rank, &c, &seed);
+    }
+}
+
+/* Blocks side by side, as on a device. */
+static void test_parallel(void **state)
+{
+    uint64_t seed = test_seed();
+    world *w = malloc(sizeof(*w));
+
+    (void)state;
+    assert_non_null(w);
+    for (int n = 2; n <= 3; n++) {
+        world_new(w, n, 1);
+        w->is_parallel = true;
+        run(w, parallel_rank, &seed);
+        world_free(w);
+    }
+    free(w);
+}
+
+/* ---- what ends a wait ----------------------------------------------------- */
+
+typedef struct ending {
+    dcmi_peer_algo algo;
+    uint32_t cause;
+} ending;
+
+/* Rank 1 of two does what the case says; rank 0 waits for it. */
+static void ending_rank(world *w, int rank, void *arg)
+{
+    const ending *e = arg;
+    rank_state *s = &w->rank[rank];
+    call c = {.algo = e->algo, .dtype = DCM_BF16, .op = DCM_SUM, .count = 600};
+
+    memset(s->src, 0x3f, 2048);
+    memset(s->dst, 0xa5, 2048);
+    for (int i = 0; i < 3; i++)
+        reduce(w, rank, &c, s->src, s->dst);
+    if (rank == 1) {
+        switch (e->cause) {
+        case DCMK_CAUSE_DEAD:
+            __atomic_store_n(&w->life[1], DCMK_LIFE_DIED | 77u,
+                             __ATOMIC_RELAXED);
+            return;
+        case DCMK_CAUSE_LEFT:
+            __atomic_store_n(&w->stage[1], DCMK_STAGE_FREED, __ATOMIC_RELAXED);
+            return;
+        case DCMK_CAUSE_FAILED:
+            __atomic_store_n(&w->fail, 5, __ATOMIC_RELAXED);
+            return;
+        case DCMK_CAUSE_MISMATCH:
+            c.count = 599;
+            break;
+        default:
+            return;
+        }
+    } else if (e->cause == DCMK_CAUSE_MISMATCH && e->algo == DCMI_PEER_PUSH) {
+        c.algo = DCMI_PEER_LL128; /* another algorithm finds it as well */
+    }
+    memset(s->dst, 0xa5, 2048);
+    reduce(w, rank, &c, s->src, s->dst);
+    die_unless(s->watch.has_failed == 1 && s->record.state == 1);
+    if (s->record.cause != e->cause)
+        fprintf(stderr, "rank %d, %s: cause %u, not %u\n", rank,
+                dcmi_peer_algo_name(e->algo), s->record.cause, e->cause);
+    die_unless(s->record.cause == e->cause && s->record.epoch == 4);
+    die_unless(s->record.peer == (uint32_t)(1 - rank));
+    /* Words cannot say that they are another call's; their header did. */
+    for (int i = 0; i < 1200 && e->cause != DCMK_CAUSE_MISMATCH; i++)
+        die_unless(s->dst[i] == 0xa5);
+}
+
+static void test_endings(void **state)
+{
+    world *w = malloc(sizeof(*w));
+
+    (void)state;
+    assert_non_null(w);
+    for (int i = 0; i < DCMI_PEER_ALGOS * 5; i++) {
+        ending e = {(dcmi_peer_algo)(i % DCMI_PEER_ALGOS),
+                    DCMK_CAUSE_DEAD + (uint32_t)(i / DCMI_PEER_ALGOS)};
+
+        world_new(w, 2, 1);
+        if (e.cause == DCMK_CAUSE_LATE)
+            w->timeout_ns = 50000000;
+        run(w, ending_rank, &e);
+        world_free(w);
+    }
+    free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_grid),
+        cmocka_unit_test(test_soak),
+        cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_endings),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
