@@ -120,6 +120,11 @@ typedef struct dcm_backend_ops {
      */
     dcm_status (*messages)(void *ctx, const dcm_coll *const *calls,
                            size_t n_calls);
+    /*
+     * What failed after a call had returned, on a device: fails the communicator
+     * and returns its status.  Never waits.
+     */
+    dcm_status (*check)(void *ctx);
 } dcm_backend_ops;
 
 typedef const dcm_backend_ops *(*dcm_backend_entry_fn)(void);

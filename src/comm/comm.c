@@ -58,9 +58,12 @@ void dcm_comm_abort(dcm_comm *comm)
 
 dcm_status dcm_comm_check(dcm_comm *comm)
 {
+    dcm_status st;
+
     if (comm == NULL)
         return dcmi_err(DCM_E_INVAL, "dcm_comm_check: NULL argument");
-    return dcmi_team_check(&comm->team);
+    st = dcmi_team_check(&comm->team);
+    return st == DCM_OK ? comm->ops->check(comm->ctx) : st;
 }
 
 void dcm_comm_set_timeout(dcm_comm *comm, uint32_t timeout_ms)

@@ -93,7 +93,8 @@ AT(dcm_backend_ops, arena_new, 72);
 AT(dcm_backend_ops, arena_free, 80);
 AT(dcm_backend_ops, collective, 88);
 AT(dcm_backend_ops, messages, 96);
-ENDS(dcm_backend_ops, 104);
+AT(dcm_backend_ops, check, 104);
+ENDS(dcm_backend_ops, 112);
 
 AT(dcm_queue_opts, name, 8);
 AT(dcm_queue_opts, bytes, 16);

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the peer backend's files share: one rank's state.
+ *
+ * Memory      Staging of every rank, mapped by all (symmetric.h); the watch and the
+ *             epoch words, in this rank's device memory behind it; the record, in
+ *             pinned host memory.  The team's and the hall's pages are mapped into
+ *             the device, so that kernels read the fail word and the life words.
+ * Failure     A kernel that gives up writes the record; from then on this rank's
+ *             kernels end at once.  The next call, or dcm_comm_check(), turns the
+ *             record into the team's failure, which the other ranks' kernels see.
+ * Streams     Calls of one rank follow each other: a call on another stream than
+ *             the last one waits for it by an event.
+ */
+#ifndef DCMI_PEER_CTX_H
+#define DCMI_PEER_CTX_H
+
+#include <devcomm/backend.h>
+
+#include <stdbool.h>
+
+#include "backend/peer/plan.h"
+#include "device/cuda/driver.h"
+#include "group/team.h"
+#include "memory/symmetric.h"
+
+typedef struct dcmi_peer {
+    dcmi_team *team;
+    int rank;
+    int nranks;
+    dcmi_cuda_home home;
+    dcmi_peer_layout lay;
+    bool is_forced;
+    dcmi_peer_algo forced;
+    int sharing; /* ranks on this rank's device, itself included */
+    bool has_dependent_launch;
+    char device_name[64];
+
+    dcmi_cu_module module;
+    dcmi_cu_function fn[DCMI_PEER_ALGOS][DCMI_PEER_WHATS];
+    dcmi_cu_function fn_barrier;
+    dcmi_symmetric *staging;
+    dcmk_record *record; /* pinned */
+    void *team_page;     /* registered, or NULL */
+    void *hall_page;
+    dcmk_args args; /* what is the same in every call */
+
+    dcmi_cu_event event; /* for calls that change the stream */
+    dcm_stream last;
+    bool has_last;
+} dcmi_peer;
+
+/* open.c */
+dcm_status dcmi_peer_open(void **ctx_p, const dcm_backend_env *env);
+void dcmi_peer_close(void *ctx);
+dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
+                           size_t why_bytes);
+
+/* launch.c */
+dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll);
+dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll);
+dcmi_peer_algo dcmi_peer_algo_of(const dcmi_peer *c, const dcm_coll *coll);
+
+/* failure.c: OK, or the failure that a kernel or another rank has found. */
+dcm_status dcmi_peer_find_failure(void *ctx);
+
+static inline bool dcmi_peer_has_record(const dcmi_peer *c)
+{
+    return __atomic_load_n(&c->record->state, __ATOMIC_ACQUIRE) != 0;
+}
+
+#endif /* DCMI_PEER_CTX_H */

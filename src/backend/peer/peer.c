@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The peer backend's table, and what it says of itself. */
+#include "backend/peer/peer.h"
+
+#include <stdio.h>
+
+#include "backend/peer/ctx.h"
+#include "memory/symmetric.h"
+
+static dcm_status explain(void *ctx, char *text, size_t bytes,
+                          const dcm_coll *coll)
+{
+    const dcmi_peer *c = ctx;
+    const size_t size = coll->count * dcm_dtype_bytes(coll->dtype);
+    const dcmi_peer_algo algo = dcmi_peer_algo_of(c, coll);
+    const uint64_t most = c->lay.most[algo];
+    const uint64_t part = size < most ? size : most;
+    const dcmi_peer_shape s =
+        dcmi_peer_shape_of(&c->lay, algo, coll->dtype, coll->op, part, 16);
+
+    (void)snprintf(
+        text, bytes,
+        "%s: %zu bytes on %d ranks, %s; %zu launches of at most %llu bytes, the "
+        "first of %u blocks of %u threads; %s%s; dependent launch is %s",
+        dcmi_peer_algo_name(algo), size, c->nranks, c->device_name,
+        most == 0 || size == 0 ? (size_t)1 : (size_t)((size + most - 1) / most),
+        (unsigned long long)most, s.grid, s.threads,
+        s.what == DCMI_PEER_ANY ? "arithmetic of any type and operator"
+                                : "arithmetic of its own",
+        c->sharing > 1 ? "; other ranks share the device" : "",
+        c->has_dependent_launch ? "on" : "off");
+    return DCM_OK;
+}
+
+/* Shared memory of the host: none but the team's.  Device memory: explain. */
+static void footprint(void *ctx, size_t *now_p, size_t *most_p)
+{
+    (void)ctx;
+    *now_p = 0;
+    *most_p = 0;
+}
+
+const dcm_backend_ops dcmi_peer_backend = {
+    .abi = DCM_BACKEND_ABI,
+    .size = sizeof(dcm_backend_ops),
+    .name = "peer",
+    .probe = dcmi_peer_probe,
+    .open = dcmi_peer_open,
+    .close = dcmi_peer_close,
+    .all_reduce = dcmi_peer_all_reduce,
+    .barrier = dcmi_peer_barrier,
+    .explain = explain,
+    .footprint = footprint,
+    .check = dcmi_peer_find_failure,
+};

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes as ranks on GPUs. */
+#define _GNU_SOURCE
+#include "gpu/ranks.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static int count_devices(void)
+{
+    const dcmi_cuda *cuda;
+    int n = 0;
+
+    if (dcmi_cuda_get(&cuda, true) != DCM_OK ||
+        cuda->device_count(&n) != DCMI_CU_OK)
+        return 0;
+    return n;
+}
+
+int gpu_count(void)
+{
+    pid_t pid;
+    int status = 0;
+
+    fflush(NULL);
+    pid = fork(); /* a process that has used CUDA must not fork ranks */
+    if (pid == 0)
+        _exit(count_devices());
+    return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status)
+               ? WEXITSTATUS(status)
+               : 0;
+}
+
+static int rank_main(int rank, int n, const char *address, gpu_rank_fn fn,
+                     void *arg)
+{
+    gpu_rank r = {.rank = rank, .nranks = n};
+    int rc;
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    gpu_die_unless(dcm_group_new(&r.group, address, rank, n, NULL) == DCM_OK);
+    rc = fn(&r, arg);
+    dcm_group_free(r.group);
+    fflush(NULL);
+    return rc;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int judge(int rank, int status, bool is_killed)
+{
+    if (is_killed)
+        return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : 1;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    fprintf(stderr, "rank %d ended with status %#x\n", rank, (unsigned)status);
+    return 1;
+}
+
+int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed, unsigned seconds)
+{
+    static unsigned serial;
+    const double end = now() + seconds;
+    pid_t pid[64];
+    int left = n;
+    int bad = 0;
+    char address[64];
+
+    (void)snprintf(address, sizeof(address), "unix:gpu-test-%d-%u",
+                   (int)getpid(), serial++);
+    fflush(NULL);
+    for (int i = 0; i < n; i++) {
+        pid[i] = fork();
+        if (pid[i] == 0)
+            _exit(rank_main(i, n, address, fn, arg));
+    }
+    while (left > 0) {
+        const struct timespec nap = {.tv_nsec = 1000000};
+
+        for (int i = 0; i < n; i++) {
+            int status;
+
+            if (pid[i] <= 0 || waitpid(pid[i], &status, WNOHANG) != pid[i])
+                continue;
+            pid[i] = 0;
+            left--;
+            bad |= judge(i, status, (killed >> i & 1) != 0);
+        }
+        if (now() > end) {
+            fprintf(stderr, "%d ranks have not ended after %u s\n", left,
+                    seconds);
+            for (int i = 0; i < n; i++) {
+                if (pid[i] > 0)
+                    (void)kill(pid[i], SIGKILL);
+            }
+            return 1;
+        }
+        (void)nanosleep(&nap, NULL);
+    }
+    return bad;
+}
+
+void gpu_open(gpu_rank *r)
+{
+    int n = 0;
+
+    gpu_die_unless(dcmi_cuda_get(&r->cuda, true) == DCM_OK);
+    gpu_do(r->cuda->device_count(&n));
+    gpu_do(r->cuda->device_get(&r->device, r->rank % n));
+    gpu_do(r->cuda->primary_retain(&r->ctx, r->device));
+    gpu_do(r->cuda->ctx_set(r->ctx));
+    gpu_do(r->cuda->stream_create(&r->stream, DCMI_CU_STREAM_NON_BLOCKING));
+}
+
+void gpu_close(gpu_rank *r)
+{
+    gpu_do(r->cuda->stream_destroy(r->stream));
+    gpu_do(r->cuda->primary_release(r->device));
+}
+
+double gpu_max(gpu_rank *r, double mine)
+{
+    double all[DCM_MAX_RANKS];
+    double most = mine;
+
+    gpu_die_unless(dcm_group_exchange(r->group, &mine, all, sizeof(mine), 0) ==
+                   DCM_OK);
+    for (int i = 0; i < r->nranks; i++)
+        most = all[i] > most ? all[i] : most;
+    return most;
+}
+
+void gpu_meet(gpu_rank *r)
+{
+    (void)gpu_max(r, 0);
+}
+
+dcmi_cu_ptr gpu_alloc(gpu_rank *r, size_t bytes)
+{
+    dcmi_cu_ptr p = 0;
+
+    gpu_do(r->cuda->mem_alloc(&p, bytes));
+    return p;
+}
