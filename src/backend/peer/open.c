@@ -118,8 +118,7 @@ static dcm_status load_function(dcmi_peer *c, dcmi_cu_function *fn_p,
 
 static dcm_status load_kernels(dcmi_peer *c)
 {
-    const dcmi_peer_layout lay = {.nranks = c->nranks,
-                                  .width = dcmi_peer_width(c->nranks)};
+    const dcmi_peer_layout lay = {.nranks = c->nranks};
     dcmi_cu_result r;
     dcm_status st;
     char name[48];

@@ -86,19 +86,12 @@ static dcmi_peer_region put(uint64_t *at, uint64_t slot, int nranks)
     return r;
 }
 
-int dcmi_peer_width(int nranks)
-{
-    int w = 2;
-
-    while (w < nranks)
-        w *= 2;
-    return w;
-}
-
-/* As image.cu has it. */
+/* As image.cu has it; sums of three ranks take the kernels for eight. */
 uint32_t dcmi_peer_block(int nranks)
 {
-    return nranks <= 4 ? 1024 : nranks <= 8 ? 512 : 256;
+    if (nranks == 2 || nranks == 4)
+        return 1024;
+    return nranks <= 8 ? 512 : 256;
 }
 
 void dcmi_peer_lay_out(dcmi_peer_layout *lay, int nranks, uint64_t threads)
@@ -108,8 +101,7 @@ void dcmi_peer_lay_out(dcmi_peer_layout *lay, int nranks, uint64_t threads)
     uint64_t line;
     uint64_t word;
 
-    *lay =
-        (dcmi_peer_layout){.nranks = nranks, .width = dcmi_peer_width(nranks)};
+    *lay = (dcmi_peer_layout){.nranks = nranks};
     lay->block = dcmi_peer_block(nranks);
     lay->most[DCMI_PEER_LL128] = nranks == 2   ? MIB
                                  : nranks <= 4 ? 512 * KIB
@@ -184,7 +176,7 @@ static bool is_even(dcmi_peer_algo algo, uint64_t bytes, uint32_t align)
 static dcmi_peer_what what_of(const dcmi_peer_layout *lay, dcm_dtype dtype,
                               dcm_op op)
 {
-    if (op != DCM_SUM || lay->width > 8)
+    if (op != DCM_SUM || lay->nranks > 8)
         return DCMI_PEER_ANY;
     if (dtype == DCM_BF16)
         return DCMI_PEER_BF16;
@@ -198,18 +190,15 @@ static uint32_t threads_of(dcmi_peer_algo algo, uint64_t bytes)
 {
     switch (algo) {
     case DCMI_PEER_LL128:
-        return bytes <= 32 * KIB    ? 64
-               : bytes <= 96 * KIB  ? 128
-               : bytes <= 512 * KIB ? 256
-                                    : 512;
+        return bytes <= 8 * KIB ? 64 : bytes <= 128 * KIB ? 128 : 256;
     case DCMI_PEER_LL128_TWO:
-        return bytes <= 512 * KIB ? 128 : 256;
+        return bytes <= 256 * KIB ? 128 : 512;
     case DCMI_PEER_PUSH:
-        return bytes <= 256 * KIB ? 256 : bytes <= MIB ? 1024 : 512;
+        return bytes <= MIB ? 256 : 512;
     case DCMI_PEER_PUSH_TWO:
     case DCMI_PEER_ALGOS:
     default:
-        return bytes <= 256 * KIB ? 128 : bytes <= MIB ? 256 : 512;
+        return bytes <= MIB ? 128 : 256;
     }
 }
 
@@ -268,11 +257,20 @@ bool dcmi_peer_kernel_name(char *name, size_t bytes,
                            const dcmi_peer_layout *lay, dcmi_peer_algo algo,
                            dcmi_peer_what what)
 {
-    if (algo == DCMI_PEER_PUSH && lay->width != 2)
+    const int n = lay->nranks;
+    const bool is_just = n == 2 || n == 4 || n == 8;
+    const char *most = n <= 4 ? "most4" : n <= 8 ? "most8" : "most16";
+    char ranks[8];
+
+    if ((algo == DCMI_PEER_PUSH && n != 2) || (what != DCMI_PEER_ANY && n > 8))
         return false;
-    if (lay->width == 16 && what != DCMI_PEER_ANY)
-        return false;
-    (void)snprintf(name, bytes, "dcmk_k_%s_%d_%s", algo_names[algo], lay->width,
+    if (what == DCMI_PEER_ANY)
+        (void)snprintf(ranks, sizeof(ranks), "%s", most);
+    else if (is_just)
+        (void)snprintf(ranks, sizeof(ranks), "%d", n);
+    else
+        (void)snprintf(ranks, sizeof(ranks), "most8");
+    (void)snprintf(name, bytes, "dcmk_k_%s_%s_%s", algo_names[algo], ranks,
                    what_names[what]);
     return true;
 }

@@ -46,17 +46,13 @@ typedef struct dcmi_peer_region {
 
 typedef struct dcmi_peer_layout {
     int nranks;
-    int width;      /* ranks that its kernels are made for: 2, 4, 8, 16 */
-    uint32_t block; /* most threads of a block */
+    uint32_t block;            /* most threads of a block */
     dcmi_peer_region lines[2]; /* of the first hop and of the results */
     dcmi_peer_region words[2];
     uint64_t bytes;
     uint64_t words_at; /* from here on memory is set to ones, before to zeros */
     uint64_t most[DCMI_PEER_ALGOS]; /* bytes that one launch may carry */
 } dcmi_peer_layout;
-
-/* Ranks that the kernels for `nranks` are made for. */
-int dcmi_peer_width(int nranks);
 
 /* Threads of the largest block of the kernels for so many ranks. */
 uint32_t dcmi_peer_block(int nranks);

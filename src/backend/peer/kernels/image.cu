@@ -1,35 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All kernels of one image.  An algorithm's body is a template over the most
- * ranks that it serves and the arithmetic; the host finds an instance by its name,
- * dcmk_k_ALGORITHM_RANKS_ARITHMETIC, and takes the least RANKS that suffices.
+ * All kernels of one image.  An algorithm's body is a template over the number of
+ * ranks and the arithmetic; the host finds an instance by its name,
+ * dcmk_k_ALGORITHM_RANKS_ARITHMETIC.  RANKS is 2, 4 or 8 for just so many, or
+ * most4, most8 or most16 for any number up to it.
  */
 #include "backend/peer/kernels/target.h"
 
-#define DCMK_INSTANCE(name, body, most, threads, what, arithmetic)             \
-    DCMK_FN void name##_##most##_##what(const dcmk_args &a,                    \
-                                        const dcmk_block &b)                   \
+#define DCMK_INSTANCE(name, body, ranks, size, threads, what, arithmetic)      \
+    DCMK_FN void name##_##ranks##_##what(const dcmk_args &a,                   \
+                                         const dcmk_block &b)                  \
     {                                                                          \
-        body<most, arithmetic>(a, b);                                          \
+        body<size, arithmetic>(a, b);                                          \
     }                                                                          \
-    DCMK_KERNEL(dcmk_k_##name##_##most##_##what, threads,                      \
-                name##_##most##_##what)
+    DCMK_KERNEL(dcmk_k_##name##_##ranks##_##what, threads,                     \
+                name##_##ranks##_##what)
 
-#define DCMK_MAKE_FOR(name, body, most, threads)                               \
-    DCMK_INSTANCE(name, body, most, threads, bf16, dcmk_sum_bf16)              \
-    DCMK_INSTANCE(name, body, most, threads, f16, dcmk_sum_f16)                \
-    DCMK_INSTANCE(name, body, most, threads, f32, dcmk_sum_f32)                \
-    DCMK_INSTANCE(name, body, most, threads, any, dcmk_reduce_any<most>)
+#define DCMK_SUMS(name, body, ranks, size, threads)                            \
+    DCMK_INSTANCE(name, body, ranks, size, threads, bf16, dcmk_sum_bf16)       \
+    DCMK_INSTANCE(name, body, ranks, size, threads, f16, dcmk_sum_f16)         \
+    DCMK_INSTANCE(name, body, ranks, size, threads, f32, dcmk_sum_f32)
+
+#define DCMK_ANY(name, body, ranks, most, threads)                             \
+    DCMK_INSTANCE(name, body, ranks, dcmk_up_to<most>, threads, any,           \
+                  dcmk_reduce_any<most>)
 
 /* `threads` is what plan.c counts on: one block of so many fits a processor. */
 #define DCMK_MAKE(name, body)                                                  \
-    DCMK_MAKE_FOR(name, body, 2, 1024)                                         \
-    DCMK_MAKE_FOR(name, body, 4, 1024)                                         \
-    DCMK_MAKE_FOR(name, body, 8, 512)                                          \
-    DCMK_INSTANCE(name, body, 16, 256, any, dcmk_reduce_any<16>)
+    DCMK_SUMS(name, body, 2, dcmk_just<2>, 1024)                               \
+    DCMK_SUMS(name, body, 4, dcmk_just<4>, 1024)                               \
+    DCMK_SUMS(name, body, 8, dcmk_just<8>, 512)                                \
+    DCMK_SUMS(name, body, most8, dcmk_up_to<8>, 512)                           \
+    DCMK_ANY(name, body, most4, 4, 1024)                                       \
+    DCMK_ANY(name, body, most8, 8, 512)                                        \
+    DCMK_ANY(name, body, most16, 16, 256)
 
 /* Larger groups gain nothing from one shot where this one would serve. */
-#define DCMK_MAKE_PAIR(name, body) DCMK_MAKE_FOR(name, body, 2, 1024)
+#define DCMK_MAKE_PAIR(name, body)                                             \
+    DCMK_SUMS(name, body, 2, dcmk_just<2>, 1024)                               \
+    DCMK_ANY(name, body, most4, 4, 1024)
 
 #if DCMK_HOST
 #include <string.h>

@@ -75,8 +75,8 @@ DCMK_FN void dcmk_write_part(uint64_t base, uint32_t bytes, const dcmk_place &p,
  * Wait for this thread's part of every peer's lines: r[p] from `at` + p * slot.
  * All threads of the warp call it.  False: gave up.
  */
-template <int MOST>
-DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[MOST], const dcmk_args &a,
+template <class N>
+DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[N::MOST], const dcmk_args &a,
                               const dcmk_block &b, const dcmk_place &place,
                               uint64_t at, uint64_t slot, uint64_t flag,
                               uint32_t phase)
@@ -92,13 +92,13 @@ DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[MOST], const dcmk_args &a,
             bool is_here = true;
 
             DCMK_UNROLL
-            for (int p = 0; p < MOST; p++) {
-                if (p < a.nranks && p != a.rank)
+            for (int p = 0; p < N::MOST; p++) {
+                if (p < N::count(a) && p != a.rank)
                     r[p] = dcmk_load_part(at + (uint64_t)p * slot, place.lane);
             }
             DCMK_UNROLL
-            for (int p = 0; p < MOST; p++) {
-                if (p < a.nranks && p != a.rank)
+            for (int p = 0; p < N::MOST; p++) {
+                if (p < N::count(a) && p != a.rank)
                     is_here = is_here && dcmk_part_has(r[p], place.lane, flag);
             }
             if (dcmk_all(is_here))
@@ -110,8 +110,8 @@ DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[MOST], const dcmk_args &a,
             dcmk_wanted want = {flag, 0, 0, 0, phase};
 
             DCMK_UNROLL
-            for (int p = 0; p < MOST; p++) {
-                if (p < a.nranks && p != a.rank &&
+            for (int p = 0; p < N::MOST; p++) {
+                if (p < N::count(a) && p != a.rank &&
                     !dcmk_part_has(r[p], place.lane, flag))
                     dcmk_miss(want, p, dcmk_part_flag(r[p]));
             }
@@ -124,16 +124,16 @@ DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[MOST], const dcmk_args &a,
 }
 
 /* The ranks' parts in rank order, `own` in this rank's place. */
-template <class R, int MOST>
+template <class N, class R>
 DCMK_FN dcmk_u4 dcmk_reduce_parts(const dcmk_args &a,
-                                  const dcmk_part (&r)[MOST], dcmk_u4 own)
+                                  const dcmk_part (&r)[N::MOST], dcmk_u4 own)
 {
     R sum;
 
     sum.set(a, a.rank == 0 ? own : r[0].v);
     DCMK_UNROLL
-    for (int p = 1; p < MOST; p++) {
-        if (p < a.nranks)
+    for (int p = 1; p < N::MOST; p++) {
+        if (p < N::count(a))
             sum.add(p, p == a.rank ? own : r[p].v);
     }
     return sum.get(a);

@@ -30,7 +30,7 @@
  */
 #include "backend/peer/kernels/lines.cuh"
 
-template <int MOST, class R>
+template <class N, class R>
 DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
 {
     const uint32_t warps = dcmk_warps(a.bytes);
@@ -55,9 +55,9 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
         v = dcmk_with_flag(v, at, dcmk_flag(a, epoch));
         dcmk_together();
         DCMK_UNROLL
-        for (int d = 1; d < MOST; d++) {
-            if (d < a.nranks)
-                dcmk_store_part(a.peer[dcmk_next(a, d)] + a.first +
+        for (int d = 1; d < N::MOST; d++) {
+            if (d < N::count(a))
+                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + a.first +
                                     dcmk_half(a.first_half, epoch) +
                                     (uint64_t)a.rank * a.first_slot + at.staged,
                                 at.lane, v);
@@ -72,15 +72,15 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_part r[MOST];
+        dcmk_part r[N::MOST];
 
         if (at.warp >= warps ||
-            !dcmk_await_lines(r, a, b, at, here + at.staged, a.first_slot, flag,
+            !dcmk_await_lines<N>(r, a, b, at, here + at.staged, a.first_slot, flag,
                               DCMK_PHASE_GATHER))
             continue;
         dcmk_write_part<R::EVEN>(
             a.dst, a.bytes, at,
-            dcmk_reduce_parts<R>(a, r, own[DCMK_OF(t)]));
+            dcmk_reduce_parts<N, R>(a, r, own[DCMK_OF(t)]));
     }
 }
 

@@ -30,7 +30,7 @@
  */
 #include "backend/peer/kernels/lines.cuh"
 
-template <int MOST, class R>
+template <class N, class R>
 DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
 {
     const uint32_t warps = dcmk_warps(a.shard);
@@ -48,13 +48,13 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_u4 v[MOST];
+        dcmk_u4 v[N::MOST];
 
         DCMK_UNROLL
-        for (int d = 0; d < MOST; d++) {
-            const int to = dcmk_next(a, d);
+        for (int d = 0; d < N::MOST; d++) {
+            const int to = dcmk_next<N>(a, d);
 
-            if (d < a.nranks)
+            if (d < N::count(a))
                 v[d] =
                     dcmk_read_part<R::EVEN>(a.src + (uint32_t)to * a.shard,
                                             dcmk_part_bytes(a, to), at);
@@ -65,10 +65,10 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
             continue;
         dcmk_together();
         DCMK_UNROLL
-        for (int d = 1; d < MOST; d++) {
-            if (d < a.nranks)
+        for (int d = 1; d < N::MOST; d++) {
+            if (d < N::count(a))
                 dcmk_store_part(
-                    a.peer[dcmk_next(a, d)] + a.first +
+                    a.peer[dcmk_next<N>(a, d)] + a.first +
                         dcmk_half(a.first_half, epoch) +
                         (uint64_t)a.rank * a.first_slot + at.staged,
                     at.lane, dcmk_with_flag(v[d], at, dcmk_flag(a, epoch)));
@@ -83,24 +83,24 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_part r[MOST];
+        dcmk_part r[N::MOST];
         dcmk_u4 sum;
         dcmk_u4 line;
 
         if (is_over[DCMK_OF(t)])
             continue;
-        is_over[DCMK_OF(t)] = !dcmk_await_lines(
+        is_over[DCMK_OF(t)] = !dcmk_await_lines<N>(
             r, a, b, at, a.peer[a.rank] + first + at.staged, a.first_slot, flag,
             DCMK_PHASE_GATHER);
         if (is_over[DCMK_OF(t)])
             continue;
-        sum = dcmk_reduce_parts<R>(a, r, own[DCMK_OF(t)]);
+        sum = dcmk_reduce_parts<N, R>(a, r, own[DCMK_OF(t)]);
         line = dcmk_with_flag(sum, at, flag);
         dcmk_together();
         DCMK_UNROLL
-        for (int d = 1; d < MOST; d++) {
-            if (d < a.nranks)
-                dcmk_store_part(a.peer[dcmk_next(a, d)] + second +
+        for (int d = 1; d < N::MOST; d++) {
+            if (d < N::count(a))
+                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + second +
                                     (uint64_t)a.rank * a.second_slot +
                                     at.staged,
                                 at.lane, line);
@@ -111,15 +111,15 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_part r[MOST];
+        dcmk_part r[N::MOST];
 
         if (is_over[DCMK_OF(t)] ||
-            !dcmk_await_lines(r, a, b, at, a.peer[a.rank] + second + at.staged,
+            !dcmk_await_lines<N>(r, a, b, at, a.peer[a.rank] + second + at.staged,
                               a.second_slot, flag, DCMK_PHASE_RESULT))
             continue;
         DCMK_UNROLL
-        for (int p = 0; p < MOST; p++) {
-            if (p < a.nranks && p != a.rank)
+        for (int p = 0; p < N::MOST; p++) {
+            if (p < N::count(a) && p != a.rank)
                 dcmk_write_part<R::EVEN>(a.dst + (uint32_t)p * a.shard,
                                          dcmk_part_bytes(a, p), at, r[p].v);
         }

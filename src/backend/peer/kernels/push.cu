@@ -28,7 +28,7 @@
  */
 #include "backend/peer/kernels/words.cuh"
 
-template <int MOST, class R>
+template <class N, class R>
 DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
 {
     DCMK_PRIVATE(dcmk_u4, own);
@@ -45,9 +45,9 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
         epoch = dcmk_epoch(a, b); /* both loads are under way */
         if (at < a.bytes) {
             DCMK_UNROLL
-            for (int d = 1; d < MOST; d++) {
-                if (d < a.nranks)
-                    dcmk_store_words(a.peer[dcmk_next(a, d)] + a.first +
+            for (int d = 1; d < N::MOST; d++) {
+                if (d < N::count(a))
+                    dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + a.first +
                                          dcmk_half(a.first_half, epoch) +
                                          (uint64_t)a.rank * a.first_slot + at,
                                      dcmk_clear_of_ones(v));
@@ -64,19 +64,19 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
         const uint32_t at = 16u * (b.index * b.threads + t);
         const uint64_t here = a.peer[a.rank] + first + at;
         const bool has_data = at < a.bytes;
-        dcmk_u4 r[MOST];
+        dcmk_u4 r[N::MOST];
 
         if (!has_data && !dcmk_is_usher(a, b, t))
             continue;
-        if (!dcmk_await_words(r, a, b, t, has_data ? dcmk_peers(a) : 0, here,
+        if (!dcmk_await_words<N>(r, a, b, t, has_data ? dcmk_peers(a) : 0, here,
                               a.first_slot, epoch, DCMK_PHASE_GATHER) ||
             !has_data)
             continue;
         dcmk_write16<R::EVEN>(a.dst, at, a.bytes,
-                              dcmk_reduce_words<R>(a, r, own[DCMK_OF(t)]));
+                              dcmk_reduce_words<N, R>(a, r, own[DCMK_OF(t)]));
         DCMK_UNROLL
-        for (int p = 0; p < MOST; p++) {
-            if (p < a.nranks && p != a.rank)
+        for (int p = 0; p < N::MOST; p++) {
+            if (p < N::count(a) && p != a.rank)
                 dcmk_reset_words(here + (uint64_t)p * a.first_slot);
         }
     }

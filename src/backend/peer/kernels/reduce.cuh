@@ -441,9 +441,9 @@ typedef dcmk_sum_pairs<dcmk_pair_bf16> dcmk_sum_bf16;
 typedef dcmk_sum_pairs<dcmk_pair_f16> dcmk_sum_f16;
 
 /* Any type and operator: what `a` says, when all ranks' words are there. */
-template <int MOST> struct dcmk_reduce_any {
+template <int RANKS> struct dcmk_reduce_any {
     static const bool EVEN = false;
-    uint64_t w[MOST][2];
+    uint64_t w[RANKS][2];
 
     DCMK_METHOD void set(const dcmk_args &, dcmk_u4 v)
     {

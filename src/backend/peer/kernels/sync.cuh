@@ -111,6 +111,12 @@ DCMK_FN void dcmk_put16(uint64_t at, dcmk_u4 v)
     *(dcmk_u4 *)at = v;
 }
 
+/* Staging of this rank, ordered before the next push by the kernel's end. */
+DCMK_FN void dcmk_put_words(uint64_t at, dcmk_u4 v)
+{
+    dcmk_store_words(at, v);
+}
+
 /* A thread's 16 bytes of a line, and the line's flag before they were read. */
 struct dcmk_part {
     dcmk_u4 v;
@@ -272,6 +278,11 @@ DCMK_FN void dcmk_put16(uint64_t at, dcmk_u4 v)
                  "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w));
 }
 
+DCMK_FN void dcmk_put_words(uint64_t at, dcmk_u4 v)
+{
+    dcmk_put16(at, v);
+}
+
 struct dcmk_part {
     dcmk_u4 v;
 };
@@ -430,10 +441,31 @@ DCMK_FN uint64_t dcmk_flag(const dcmk_args &a, uint64_t epoch)
     return epoch << DCMK_SIGN_BITS | a.sign;
 }
 
+/* How many ranks a kernel is made for: just so many, or any number up to it. */
+template <int RANKS> struct dcmk_just {
+    static const int MOST = RANKS;
+
+    DCMK_METHOD static int count(const dcmk_args &)
+    {
+        return RANKS;
+    }
+};
+
+template <int RANKS> struct dcmk_up_to {
+    static const int MOST = RANKS;
+
+    DCMK_METHOD static int count(const dcmk_args &a)
+    {
+        return a.nranks;
+    }
+};
+
 /* The d-th peer: every rank begins with another one. */
-DCMK_FN int dcmk_next(const dcmk_args &a, int d)
+template <class N> DCMK_FN int dcmk_next(const dcmk_args &a, int d)
 {
-    return a.rank + d < a.nranks ? a.rank + d : a.rank + d - a.nranks;
+    const int n = N::count(a);
+
+    return a.rank + d < n ? a.rank + d : a.rank + d - n;
 }
 
 /* The half that the calls of this epoch use. */

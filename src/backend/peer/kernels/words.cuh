@@ -37,8 +37,8 @@ DCMK_FN bool dcmk_is_here(dcmk_u4 v)
 
 DCMK_FN void dcmk_reset_words(uint64_t at)
 {
-    dcmk_store_words(at, dcmk_u4{DCMK_NOT_HERE, DCMK_NOT_HERE, DCMK_NOT_HERE,
-                                 DCMK_NOT_HERE});
+    dcmk_put_words(at, dcmk_u4{DCMK_NOT_HERE, DCMK_NOT_HERE, DCMK_NOT_HERE,
+                               DCMK_NOT_HERE});
 }
 
 /*
@@ -68,14 +68,16 @@ DCMK_FN uint32_t dcmk_peers(const dcmk_args &a)
  * Wait for this thread's 16 bytes of the peers in `from`, r[p] at `at` + p * slot,
  * and, in the first hop as an usher, for a peer's header.  False: gave up.
  */
-template <int MOST>
-DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[MOST], const dcmk_args &a,
+template <class N>
+DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST], const dcmk_args &a,
                               const dcmk_block &b, uint32_t t, uint32_t from,
                               uint64_t at, uint64_t slot, uint64_t epoch,
                               uint32_t phase)
 {
     const uint64_t flag = dcmk_flag(a, epoch);
     const bool is_usher = phase == DCMK_PHASE_GATHER && dcmk_is_usher(a, b, t);
+    const uint64_t header =
+        is_usher ? dcmk_header(a, a.rank, (int)t, epoch) : 0;
     dcmk_spin spin = {};
 
     for (;;) {
@@ -87,14 +89,14 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[MOST], const dcmk_args &a,
             bool is_here = true;
 
             DCMK_UNROLL
-            for (int p = 0; p < MOST; p++) {
+            for (int p = 0; p < N::MOST; p++) {
                 if ((from >> p & 1u) != 0)
                     r[p] = dcmk_load_words(at + (uint64_t)p * slot);
             }
             if (is_usher)
-                seen = dcmk_load64(dcmk_header(a, a.rank, (int)t, epoch));
+                seen = dcmk_load64(header);
             DCMK_UNROLL
-            for (int p = 0; p < MOST; p++) {
+            for (int p = 0; p < N::MOST; p++) {
                 if ((from >> p & 1u) != 0)
                     is_here = is_here && dcmk_is_here(r[p]);
             }
@@ -108,7 +110,7 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[MOST], const dcmk_args &a,
             dcmk_wanted want = {flag, 0, 0, 0, phase};
 
             DCMK_UNROLL
-            for (int p = 0; p < MOST; p++) {
+            for (int p = 0; p < N::MOST; p++) {
                 if ((from >> p & 1u) != 0 && !dcmk_is_here(r[p]))
                     dcmk_miss(want, p, 0);
             }
@@ -120,16 +122,16 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[MOST], const dcmk_args &a,
     }
 }
 
-template <class R, int MOST>
-DCMK_FN dcmk_u4 dcmk_reduce_words(const dcmk_args &a, const dcmk_u4 (&r)[MOST],
-                                  dcmk_u4 own)
+template <class N, class R>
+DCMK_FN dcmk_u4 dcmk_reduce_words(const dcmk_args &a,
+                                  const dcmk_u4 (&r)[N::MOST], dcmk_u4 own)
 {
     R sum;
 
     sum.set(a, a.rank == 0 ? own : r[0]);
     DCMK_UNROLL
-    for (int p = 1; p < MOST; p++) {
-        if (p < a.nranks)
+    for (int p = 1; p < N::MOST; p++) {
+        if (p < N::count(a))
             sum.add(p, p == a.rank ? own : r[p]);
     }
     return sum.get(a);
