@@ -66,7 +66,7 @@ static void explain_exchange(const dcmi_cpu *c, char *text, size_t bytes,
         "ns)%s%s%s%s",
         path, dcmi_coll_str(coll->kind), x.most * lanes,
         x.is_shared ? "all its readers" : "all ranks", c->nranks,
-        dcmi_cpu_mail_limit(c),
+        (size_t)DCMI_MAIL_EXCHANGE,
         x.is_ragged                 ? "not equal, or lie in rows"
         : strcmp(path, "mail") == 0 ? "no larger"
                                     : "larger",

@@ -112,7 +112,8 @@ dcm_status dcmi_cpu_mail_reduce(dcmi_cpu *c, const dcm_coll *coll)
 
     write_lines(dcmi_cpu_mail(c, c->rank), coll->src, bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
-    dcmi_cpu_mail_work(c, bytes);
+    if (bytes > DCMI_MAIL_FAR) /* on another placement it would be no mail */
+        c->work += bytes;
     DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
         if (r == c->rank) {
@@ -190,7 +191,7 @@ static dcm_status read_range(dcmi_cpu *c, int rank, unsigned char *to,
 bool dcmi_cpu_mail_carries(const dcmi_cpu *c, const dcmi_exchange *x)
 {
     const size_t lanes = x->is_shared ? 1 : (size_t)c->nranks;
-    const size_t limit = dcmi_cpu_mail_limit(c);
+    const size_t limit = DCMI_MAIL_EXCHANGE;
 
     return !x->is_ragged && x->most <= limit && x->most * lanes <= limit &&
            x->most * (size_t)c->nranks <= GATHER_BYTES;
@@ -209,7 +210,6 @@ dcm_status dcmi_cpu_mail_exchange(dcmi_cpu *c, const dcm_coll *coll,
     write_lines(dcmi_cpu_mail(c, c->rank), bytes > 0 ? x->out[0].at : gathered,
                 bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
-    dcmi_cpu_mail_work(c, x->most * lanes);
     DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
         unsigned char *to =
