@@ -6,6 +6,7 @@
 #include "fuzz/fuzz.h"
 #include "os/ident.h"
 #include "os/limits.h"
+#include "topo/topo.h"
 
 static fuzz_input in;
 
@@ -31,10 +32,24 @@ FILE *__wrap_fopen(const char *path, const char *mode)
     return f;
 }
 
+static void read_topo(void)
+{
+    static dcmi_topo topo;
+    char text[32];
+
+    dcmi_topo_read(&topo, "");
+    fuzz_require(topo.nodes.n >= 0 && topo.nodes.n <= DCMI_TOPO_NODES);
+    for (int cpu = -1; cpu < 8; cpu++)
+        (void)dcmi_topo_home(&topo.nodes, cpu);
+    (void)dcmi_topo_count(&topo, &topo.online);
+    dcmi_cpuset_text(text, sizeof(text), &topo.online);
+    fuzz_require(memchr(text, '\0', sizeof(text)) != NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     in = (fuzz_input){data, bytes};
-    switch (fuzz_byte(&in) % 4) {
+    switch (fuzz_byte(&in) % 5) {
     case 0:
         fuzz_require(dcmi_limits_quota("") > 0);
         break;
@@ -44,6 +59,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     case 2:
         (void)dcmi_start_time(1);
         (void)dcmi_process_runs(1, 7);
+        break;
+    case 3:
+        read_topo();
         break;
     default:
         (void)dcmi_host_hint();
