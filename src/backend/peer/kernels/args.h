@@ -52,6 +52,12 @@ typedef struct dcmk_record {
     uint32_t stop; /* the host's: give up */
 } dcmk_record;
 
+#ifdef __cplusplus
+#define DCMK_ALIGN16 alignas(16)
+#else
+#define DCMK_ALIGN16 _Alignas(16)
+#endif
+
 /* In device memory: read when a wait is long. */
 typedef struct dcmk_watch {
     uint64_t fail;              /* the communicator's fail word: not 0, stop */
@@ -60,6 +66,7 @@ typedef struct dcmk_watch {
     uint64_t record;            /* dcmk_record */
     uint32_t has_failed; /* a block of this rank gave up, earlier or now */
     uint32_t is_claimed; /* the record has its writer */
+    DCMK_ALIGN16 uint64_t nothing[2]; /* zeros: words of a part that has none */
 } dcmk_watch;
 
 #define DCMK_LIFE_DIED   0x40000000u
@@ -119,7 +126,7 @@ extern "C"
 #define DCMK_ASSERT(what) _Static_assert(what, "layout")
 #endif
 DCMK_ASSERT(sizeof(dcmk_record) == 64);
-DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8);
+DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8 + 8 + 16);
 DCMK_ASSERT(sizeof(dcmk_args) == 14 * 8 + 8 * 4 + 16 * 8);
 
 #endif /* DCMK_ARGS_H */

@@ -72,37 +72,43 @@ DCMK_FN void dcmk_write_part(uint64_t base, uint32_t bytes, const dcmk_place &p,
 }
 
 /*
- * Wait for this thread's part of every peer's lines: r[p] from `at` + p * slot.
- * All threads of the warp call it.  False: gave up.
+ * Wait for this thread's part of every peer's lines.  All threads of the warp call
+ * it.  False: gave up.
  */
 template <class N>
-DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[N::MOST], const dcmk_args &a,
+DCMK_FN bool dcmk_await_lines(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
                               const dcmk_block &b, const dcmk_place &place,
-                              uint64_t at, uint64_t slot, uint64_t flag,
+                              const dcmk_sources<N> &from, uint64_t flag,
                               uint32_t phase)
 {
+    dcmk_part part[N::MOST - 1];
     dcmk_spin spin = {};
 
+    DCMK_KEEP(flag);
     for (;;) {
         bool is_look;
         bool is_over;
 
         DCMK_LOOP
         for (int i = 0; i < DCMK_GLANCE; i++) {
-            bool is_here = true;
+            uint32_t differs = 0;
 
             DCMK_UNROLL
-            for (int p = 0; p < N::MOST; p++) {
-                if (p < N::count(a) && p != a.rank)
-                    r[p] = dcmk_load_part(at + (uint64_t)p * slot, place.lane);
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1)
+                    part[q] = dcmk_load_part(from.at[q], place.lane);
             }
             DCMK_UNROLL
-            for (int p = 0; p < N::MOST; p++) {
-                if (p < N::count(a) && p != a.rank)
-                    is_here = is_here && dcmk_part_has(r[p], place.lane, flag);
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1)
+                    differs |= dcmk_part_differs(part[q], flag);
             }
-            if (dcmk_all(is_here))
+            if (dcmk_all(dcmk_ignores(place.lane) || differs == 0)) {
+                DCMK_UNROLL
+                for (int q = 0; q < N::MOST - 1; q++)
+                    r[q] = part[q].v;
                 return true;
+            }
             dcmk_relax();
         }
         is_over = dcmk_glance(a, spin, &is_look);
@@ -110,10 +116,10 @@ DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[N::MOST], const dcmk_args &a,
             dcmk_wanted want = {flag, 0, 0, 0, phase};
 
             DCMK_UNROLL
-            for (int p = 0; p < N::MOST; p++) {
-                if (p < N::count(a) && p != a.rank &&
-                    !dcmk_part_has(r[p], place.lane, flag))
-                    dcmk_miss(want, p, dcmk_part_flag(r[p]));
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1 && !dcmk_ignores(place.lane) &&
+                    dcmk_part_differs(part[q], flag) != 0)
+                    dcmk_miss(want, dcmk_peer(a, q), dcmk_part_flag(part[q]));
             }
             want.missing = dcmk_any_bits(want.missing);
             is_over = dcmk_look(a, b.index, spin, want);
@@ -121,22 +127,6 @@ DCMK_FN bool dcmk_await_lines(dcmk_part (&r)[N::MOST], const dcmk_args &a,
         if (!dcmk_all(!is_over))
             return false;
     }
-}
-
-/* The ranks' parts in rank order, `own` in this rank's place. */
-template <class N, class R>
-DCMK_FN dcmk_u4 dcmk_reduce_parts(const dcmk_args &a,
-                                  const dcmk_part (&r)[N::MOST], dcmk_u4 own)
-{
-    R sum;
-
-    sum.set(a, a.rank == 0 ? own : r[0].v);
-    DCMK_UNROLL
-    for (int p = 1; p < N::MOST; p++) {
-        if (p < N::count(a))
-            sum.add(p, p == a.rank ? own : r[p].v);
-    }
-    return sum.get(a);
 }
 
 #endif /* DCMK_LINES_CUH */

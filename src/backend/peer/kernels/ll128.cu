@@ -53,14 +53,13 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
         if (at.warp >= warps)
             continue;
         v = dcmk_with_flag(v, at, dcmk_flag(a, epoch));
+        const uint64_t there = dcmk_first_out(a, epoch) + at.staged;
+
         dcmk_together();
         DCMK_UNROLL
         for (int d = 1; d < N::MOST; d++) {
             if (d < N::count(a))
-                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + a.first +
-                                    dcmk_half(a.first_half, epoch) +
-                                    (uint64_t)a.rank * a.first_slot + at.staged,
-                                at.lane, v);
+                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + there, at.lane, v);
         }
         own[DCMK_OF(t)] = v;
     }
@@ -72,15 +71,16 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_part r[N::MOST];
+        dcmk_u4 r[N::MOST - 1];
 
         if (at.warp >= warps ||
-            !dcmk_await_lines<N>(r, a, b, at, here + at.staged, a.first_slot, flag,
-                              DCMK_PHASE_GATHER))
+            !dcmk_await_lines<N>(
+                r, a, b, at,
+                dcmk_sources_at<N>(a, here + at.staged, a.first_slot), flag,
+                DCMK_PHASE_GATHER))
             continue;
-        dcmk_write_part<R::EVEN>(
-            a.dst, a.bytes, at,
-            dcmk_reduce_parts<N, R>(a, r, own[DCMK_OF(t)]));
+        dcmk_write_part<R::EVEN>(a.dst, a.bytes, at,
+                                 dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]));
     }
 }
 

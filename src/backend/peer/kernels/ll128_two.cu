@@ -63,15 +63,15 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
         is_over[DCMK_OF(t)] = at.warp >= warps;
         if (is_over[DCMK_OF(t)])
             continue;
+        const uint64_t there = dcmk_first_out(a, epoch) + at.staged;
+
         dcmk_together();
         DCMK_UNROLL
         for (int d = 1; d < N::MOST; d++) {
             if (d < N::count(a))
                 dcmk_store_part(
-                    a.peer[dcmk_next<N>(a, d)] + a.first +
-                        dcmk_half(a.first_half, epoch) +
-                        (uint64_t)a.rank * a.first_slot + at.staged,
-                    at.lane, dcmk_with_flag(v[d], at, dcmk_flag(a, epoch)));
+                    a.peer[dcmk_next<N>(a, d)] + there, at.lane,
+                    dcmk_with_flag(v[d], at, dcmk_flag(a, epoch)));
         }
         own[DCMK_OF(t)] = v[0];
     }
@@ -79,30 +79,31 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
     const uint64_t flag = dcmk_flag(a, epoch);
     const uint64_t first = a.first + dcmk_half(a.first_half, epoch);
     const uint64_t second = a.second + dcmk_half(a.second_half, epoch);
+    const uint64_t out = dcmk_second_out(a, epoch);
 
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_part r[N::MOST];
+        dcmk_u4 r[N::MOST - 1];
         dcmk_u4 sum;
         dcmk_u4 line;
 
         if (is_over[DCMK_OF(t)])
             continue;
         is_over[DCMK_OF(t)] = !dcmk_await_lines<N>(
-            r, a, b, at, a.peer[a.rank] + first + at.staged, a.first_slot, flag,
-            DCMK_PHASE_GATHER);
+            r, a, b, at,
+            dcmk_sources_at<N>(a, a.peer[a.rank] + first + at.staged,
+                               a.first_slot),
+            flag, DCMK_PHASE_GATHER);
         if (is_over[DCMK_OF(t)])
             continue;
-        sum = dcmk_reduce_parts<N, R>(a, r, own[DCMK_OF(t)]);
+        sum = dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]);
         line = dcmk_with_flag(sum, at, flag);
         dcmk_together();
         DCMK_UNROLL
         for (int d = 1; d < N::MOST; d++) {
             if (d < N::count(a))
-                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + second +
-                                    (uint64_t)a.rank * a.second_slot +
-                                    at.staged,
+                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + out + at.staged,
                                 at.lane, line);
         }
         dcmk_write_part<R::EVEN>(a.dst + (uint32_t)a.rank * a.shard,
@@ -111,17 +112,22 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const dcmk_place &at = place[DCMK_OF(t)];
-        dcmk_part r[N::MOST];
+        dcmk_u4 r[N::MOST - 1];
 
         if (is_over[DCMK_OF(t)] ||
-            !dcmk_await_lines<N>(r, a, b, at, a.peer[a.rank] + second + at.staged,
-                              a.second_slot, flag, DCMK_PHASE_RESULT))
+            !dcmk_await_lines<N>(
+                r, a, b, at,
+                dcmk_sources_at<N>(a, a.peer[a.rank] + second + at.staged,
+                                   a.second_slot),
+                flag, DCMK_PHASE_RESULT))
             continue;
         DCMK_UNROLL
-        for (int p = 0; p < N::MOST; p++) {
-            if (p < N::count(a) && p != a.rank)
+        for (int q = 0; q < N::MOST - 1; q++) {
+            const int p = dcmk_peer(a, q);
+
+            if (q < N::count(a) - 1)
                 dcmk_write_part<R::EVEN>(a.dst + (uint32_t)p * a.shard,
-                                         dcmk_part_bytes(a, p), at, r[p].v);
+                                         dcmk_part_bytes(a, p), at, r[q]);
         }
     }
 }

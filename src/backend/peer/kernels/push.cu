@@ -44,13 +44,13 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
 
         epoch = dcmk_epoch(a, b); /* both loads are under way */
         if (at < a.bytes) {
+            const uint64_t there = dcmk_first_out(a, epoch) + at;
+
             DCMK_UNROLL
             for (int d = 1; d < N::MOST; d++) {
                 if (d < N::count(a))
-                    dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + a.first +
-                                         dcmk_half(a.first_half, epoch) +
-                                         (uint64_t)a.rank * a.first_slot + at,
-                                     dcmk_clear_of_ones(v));
+                    dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + there,
+                                     dcmk_clear_of_ones<R>(v));
             }
         }
         own[DCMK_OF(t)] = v;
@@ -62,22 +62,23 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
     DCMK_EACH_THREAD(b, t)
     {
         const uint32_t at = 16u * (b.index * b.threads + t);
-        const uint64_t here = a.peer[a.rank] + first + at;
         const bool has_data = at < a.bytes;
-        dcmk_u4 r[N::MOST];
+        const dcmk_sources<N> from = dcmk_sources_at<N>(
+            a, has_data ? a.peer[a.rank] + first + at : dcmk_nothing(a),
+            has_data ? a.first_slot : 0);
+        dcmk_u4 r[N::MOST - 1];
 
         if (!has_data && !dcmk_is_usher(a, b, t))
             continue;
-        if (!dcmk_await_words<N>(r, a, b, t, has_data ? dcmk_peers(a) : 0, here,
-                              a.first_slot, epoch, DCMK_PHASE_GATHER) ||
+        if (!dcmk_await_words<N>(r, a, b, t, from, epoch, DCMK_PHASE_GATHER) ||
             !has_data)
             continue;
         dcmk_write16<R::EVEN>(a.dst, at, a.bytes,
-                              dcmk_reduce_words<N, R>(a, r, own[DCMK_OF(t)]));
+                              dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]));
         DCMK_UNROLL
-        for (int p = 0; p < N::MOST; p++) {
-            if (p < N::count(a) && p != a.rank)
-                dcmk_reset_words(here + (uint64_t)p * a.first_slot);
+        for (int q = 0; q < N::MOST - 1; q++) {
+            if (q < N::count(a) - 1)
+                dcmk_reset_words(from.at[q]);
         }
     }
 }

@@ -49,15 +49,15 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
         }
         epoch = dcmk_epoch(a, b); /* all loads are under way */
         if (at < a.shard) {
+            const uint64_t there = dcmk_first_out(a, epoch) + at;
+
             DCMK_UNROLL
             for (int d = 1; d < N::MOST; d++) {
                 const int to = dcmk_next<N>(a, d);
 
                 if (d < N::count(a) && (uint32_t)to * a.shard + at < a.bytes)
-                    dcmk_store_words(a.peer[to] + a.first +
-                                         dcmk_half(a.first_half, epoch) +
-                                         (uint64_t)a.rank * a.first_slot + at,
-                                     dcmk_clear_of_ones(v[d]));
+                    dcmk_store_words(a.peer[to] + there,
+                                     dcmk_clear_of_ones<R>(v[d]));
             }
             own[DCMK_OF(t)] = v[0];
         }
@@ -66,63 +66,63 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
     dcmk_pushed(a, b, epoch);
     const uint64_t first = a.first + dcmk_half(a.first_half, epoch);
     const uint64_t second = a.second + dcmk_half(a.second_half, epoch);
+    const uint64_t out = dcmk_second_out(a, epoch);
 
     DCMK_EACH_THREAD(b, t)
     {
         const uint32_t at = 16u * (b.index * b.threads + t);
-        const uint64_t here = a.peer[a.rank] + first + at;
         const bool has_data = at < a.shard && mine + at < a.bytes;
-        dcmk_u4 r[N::MOST];
+        const dcmk_sources<N> from = dcmk_sources_at<N>(
+            a, has_data ? a.peer[a.rank] + first + at : dcmk_nothing(a),
+            has_data ? a.first_slot : 0);
+        dcmk_u4 r[N::MOST - 1];
         dcmk_u4 sum;
 
         is_over[DCMK_OF(t)] = at >= a.shard;
         if (!has_data && !dcmk_is_usher(a, b, t))
             continue;
-        if (!dcmk_await_words<N>(r, a, b, t, has_data ? dcmk_peers(a) : 0, here,
-                              a.first_slot, epoch, DCMK_PHASE_GATHER))
+        if (!dcmk_await_words<N>(r, a, b, t, from, epoch, DCMK_PHASE_GATHER))
             is_over[DCMK_OF(t)] = true;
         if (is_over[DCMK_OF(t)] || !has_data)
             continue;
-        sum = dcmk_reduce_words<N, R>(a, r, own[DCMK_OF(t)]);
+        sum = dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]);
         DCMK_UNROLL
         for (int d = 1; d < N::MOST; d++) {
             if (d < N::count(a))
-                dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + second +
-                                     (uint64_t)a.rank * a.second_slot + at,
-                                 sum);
+                dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + out + at, sum);
         }
         dcmk_write16<R::EVEN>(a.dst, mine + at, a.bytes, sum);
         DCMK_UNROLL
-        for (int p = 0; p < N::MOST; p++) {
-            if (p < N::count(a) && p != a.rank)
-                dcmk_reset_words(here + (uint64_t)p * a.first_slot);
+        for (int q = 0; q < N::MOST - 1; q++) {
+            if (q < N::count(a) - 1)
+                dcmk_reset_words(from.at[q]);
         }
     }
     DCMK_EACH_THREAD(b, t)
     {
         const uint32_t at = 16u * (b.index * b.threads + t);
-        const uint64_t here = a.peer[a.rank] + second + at;
-        dcmk_u4 r[N::MOST];
-        uint32_t from = 0;
+        dcmk_sources<N> from = dcmk_sources_at<N>(
+            a, a.peer[a.rank] + second + at, a.second_slot);
+        dcmk_u4 r[N::MOST - 1];
 
         if (is_over[DCMK_OF(t)])
             continue;
         DCMK_UNROLL
-        for (int p = 0; p < N::MOST; p++) {
-            if (p < N::count(a) && p != a.rank &&
-                (uint32_t)p * a.shard + at < a.bytes)
-                from |= 1u << p;
+        for (int q = 0; q < N::MOST - 1; q++) {
+            /* A part that is empty here was not sent. */
+            if ((uint32_t)dcmk_peer(a, q) * a.shard + at >= a.bytes)
+                from.at[q] = dcmk_nothing(a);
         }
-        if (!dcmk_await_words<N>(r, a, b, t, from, here, a.second_slot, epoch,
-                              DCMK_PHASE_RESULT))
+        if (!dcmk_await_words<N>(r, a, b, t, from, epoch, DCMK_PHASE_RESULT))
             continue;
         DCMK_UNROLL
-        for (int p = 0; p < N::MOST; p++) {
-            if ((from >> p & 1u) == 0)
+        for (int q = 0; q < N::MOST - 1; q++) {
+            const uint32_t to = (uint32_t)dcmk_peer(a, q) * a.shard + at;
+
+            if (q >= N::count(a) - 1 || to >= a.bytes)
                 continue;
-            dcmk_write16<R::EVEN>(a.dst, (uint32_t)p * a.shard + at, a.bytes,
-                                  r[p]);
-            dcmk_reset_words(here + (uint64_t)p * a.second_slot);
+            dcmk_write16<R::EVEN>(a.dst, to, a.bytes, r[q]);
+            dcmk_reset_words(from.at[q]);
         }
     }
 }

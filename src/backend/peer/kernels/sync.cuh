@@ -145,10 +145,16 @@ DCMK_FN void dcmk_store_part(uint64_t at, uint32_t lane, dcmk_u4 v)
     dcmk_store64_release(at + 8, v.z | (uint64_t)v.w << 32);
 }
 
-DCMK_FN bool dcmk_part_has(const dcmk_part &p, uint32_t lane, uint64_t flag)
+/* 0 when the flag is the wanted one; for threads that do not ignore it. */
+DCMK_FN uint32_t dcmk_part_differs(const dcmk_part &p, uint64_t flag)
+{
+    return p.flag != flag;
+}
+
+DCMK_FN bool dcmk_ignores(uint32_t lane)
 {
     (void)lane;
-    return p.flag == flag;
+    return false;
 }
 
 DCMK_FN uint64_t dcmk_part_flag(const dcmk_part &p)
@@ -305,11 +311,15 @@ DCMK_FN void dcmk_store_part(uint64_t at, uint32_t lane, dcmk_u4 v)
     dcmk_store_words(at, v);
 }
 
-/* The eighth thread looks for its line: ask all threads that move together. */
-DCMK_FN bool dcmk_part_has(const dcmk_part &p, uint32_t lane, uint64_t flag)
+DCMK_FN uint32_t dcmk_part_differs(const dcmk_part &p, uint64_t flag)
 {
-    return (lane & 7u) != 7u ||
-           (p.v.z == (uint32_t)flag && p.v.w == (uint32_t)(flag >> 32));
+    return (p.v.z ^ (uint32_t)flag) | (p.v.w ^ (uint32_t)(flag >> 32));
+}
+
+/* The eighth thread looks for its line: ask all threads that move together. */
+DCMK_FN bool dcmk_ignores(uint32_t lane)
+{
+    return (lane & 7u) != 7u;
 }
 
 DCMK_FN uint64_t dcmk_part_flag(const dcmk_part &p)
@@ -468,10 +478,71 @@ template <class N> DCMK_FN int dcmk_next(const dcmk_args &a, int d)
     return a.rank + d < n ? a.rank + d : a.rank + d - n;
 }
 
+/*
+ * The peers in rank order, without this rank: the q-th of them.  What came from
+ * them is kept so, in registers whose numbers are constants.
+ */
+DCMK_FN int dcmk_peer(const dcmk_args &a, int q)
+{
+    return q < a.rank ? q : q + 1;
+}
+
+/* Where a thread's 16 bytes of each peer lie in this rank's staging. */
+template <class N> struct dcmk_sources {
+    uint64_t at[N::MOST - 1];
+};
+
+template <class N>
+DCMK_FN dcmk_sources<N> dcmk_sources_at(const dcmk_args &a, uint64_t at,
+                                        uint64_t slot)
+{
+    dcmk_sources<N> s = {};
+
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++) {
+        s.at[q] = at + (uint64_t)dcmk_peer(a, q) * slot;
+        DCMK_KEEP(s.at[q]);
+    }
+    return s;
+}
+
+/* All ranks' 16 bytes in rank order: the peers' with this rank's put in. */
+template <class N, class R>
+DCMK_FN dcmk_u4 dcmk_reduce(const dcmk_args &a, const dcmk_u4 (&r)[N::MOST - 1],
+                            dcmk_u4 own)
+{
+    R sum;
+
+    sum.set(a, a.rank == 0 ? own : r[0]);
+    DCMK_UNROLL
+    for (int p = 1; p < N::MOST; p++) {
+        dcmk_u4 v = p == a.rank ? own : r[p - 1];
+
+        if (p < N::MOST - 1)
+            v = p < a.rank ? r[p < N::MOST - 1 ? p : 0] : v;
+        if (p < N::count(a))
+            sum.add(p, v);
+    }
+    return sum.get(a);
+}
+
 /* The half that the calls of this epoch use. */
 DCMK_FN uint64_t dcmk_half(uint64_t half, uint64_t epoch)
 {
     return (epoch & 1u) != 0 ? half : 0;
+}
+
+/* Offsets of what this rank pushes: in peers' staging of the first hop, of results. */
+DCMK_FN uint64_t dcmk_first_out(const dcmk_args &a, uint64_t epoch)
+{
+    return a.first + dcmk_half(a.first_half, epoch) +
+           (uint64_t)a.rank * a.first_slot;
+}
+
+DCMK_FN uint64_t dcmk_second_out(const dcmk_args &a, uint64_t epoch)
+{
+    return a.second + dcmk_half(a.second_half, epoch) +
+           (uint64_t)a.rank * a.second_slot;
 }
 
 /* The header line of `source` in the staging of `of`: where its flag stands. */

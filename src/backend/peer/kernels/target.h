@@ -63,6 +63,9 @@ DCMK_FN dcmk_block dcmk_block_here(void)
     return b;
 }
 
+/* Keep a value in a register: not to be computed again in a loop. */
+#define DCMK_KEEP(x) asm volatile("" : "+l"(x))
+
 #define DCMK_PRIVATE(type, name) type name[1]
 #define DCMK_OF(t)               0
 #define DCMK_EACH_THREAD(b, t)                                                 \
@@ -154,6 +157,8 @@ DCMK_FN void dcmk_relax(void)
 #define DCMK_SLOW   static
 #define DCMK_UNROLL
 #define DCMK_LOOP
+
+#define DCMK_KEEP(x) (void)(x)
 
 #define DCMK_PRIVATE(type, name) type name[DCMK_HOST_THREADS] = {}
 #define DCMK_OF(t)               (t)

@@ -15,24 +15,35 @@
 
 #define DCMK_NOT_HERE 0xffffffffu
 
-/* NaNs in f32, f16, bf16, f8e4m3 and f8e5m2 alike. */
+/*
+ * Another NaN for each, in every type alike; where the type has more than 8 bits,
+ * one that costs an instruction less.
+ */
 #define DCMK_OTHER_NANS 0x7fff7fffu
+#define DCMK_NEAR_NANS  0xfffffffeu
 
-DCMK_FN uint32_t dcmk_cleared(uint32_t w)
+template <class R> DCMK_FN uint32_t dcmk_cleared(uint32_t w)
 {
+    if (R::EVEN)
+        return w < DCMK_NEAR_NANS ? w : DCMK_NEAR_NANS;
     return w != DCMK_NOT_HERE ? w : DCMK_OTHER_NANS;
 }
 
-DCMK_FN dcmk_u4 dcmk_clear_of_ones(dcmk_u4 v)
+template <class R> DCMK_FN dcmk_u4 dcmk_clear_of_ones(dcmk_u4 v)
 {
-    return dcmk_u4{dcmk_cleared(v.x), dcmk_cleared(v.y), dcmk_cleared(v.z),
-                   dcmk_cleared(v.w)};
+    return dcmk_u4{dcmk_cleared<R>(v.x), dcmk_cleared<R>(v.y),
+                   dcmk_cleared<R>(v.z), dcmk_cleared<R>(v.w)};
 }
 
-DCMK_FN bool dcmk_is_here(dcmk_u4 v)
+/* The largest word: all ones when one of them is not here. */
+DCMK_FN uint32_t dcmk_larger(uint32_t a, uint32_t b)
 {
-    return v.x != DCMK_NOT_HERE && v.y != DCMK_NOT_HERE &&
-           v.z != DCMK_NOT_HERE && v.w != DCMK_NOT_HERE;
+    return a > b ? a : b;
+}
+
+DCMK_FN uint32_t dcmk_largest(dcmk_u4 v)
+{
+    return dcmk_larger(dcmk_larger(v.x, v.y), dcmk_larger(v.z, v.w));
 }
 
 DCMK_FN void dcmk_reset_words(uint64_t at)
@@ -58,49 +69,50 @@ DCMK_FN void dcmk_usher(const dcmk_args &a, const dcmk_block &b, uint32_t t,
                      dcmk_flag(a, epoch));
 }
 
-/* All peers, as bits. */
-DCMK_FN uint32_t dcmk_peers(const dcmk_args &a)
+/* Where words that need not be waited for are read instead: they are zeros. */
+DCMK_FN uint64_t dcmk_nothing(const dcmk_args &a)
 {
-    return ((1u << a.nranks) - 1) & ~(1u << a.rank);
+    return a.watch + offsetof(dcmk_watch, nothing);
 }
 
 /*
- * Wait for this thread's 16 bytes of the peers in `from`, r[p] at `at` + p * slot,
- * and, in the first hop as an usher, for a peer's header.  False: gave up.
+ * Wait for this thread's 16 bytes of every peer and, in the first hop as an usher,
+ * for a peer's header.  False: gave up.
  */
 template <class N>
-DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST], const dcmk_args &a,
-                              const dcmk_block &b, uint32_t t, uint32_t from,
-                              uint64_t at, uint64_t slot, uint64_t epoch,
+DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
+                              const dcmk_block &b, uint32_t t,
+                              const dcmk_sources<N> &from, uint64_t epoch,
                               uint32_t phase)
 {
-    const uint64_t flag = dcmk_flag(a, epoch);
     const bool is_usher = phase == DCMK_PHASE_GATHER && dcmk_is_usher(a, b, t);
-    const uint64_t header =
-        is_usher ? dcmk_header(a, a.rank, (int)t, epoch) : 0;
+    uint64_t header = is_usher ? dcmk_header(a, a.rank, (int)t, epoch) : 0;
+    uint64_t flag = dcmk_flag(a, epoch);
     dcmk_spin spin = {};
 
+    DCMK_KEEP(header);
+    DCMK_KEEP(flag);
     for (;;) {
         uint64_t seen = flag;
         bool is_look;
 
         DCMK_LOOP
         for (int i = 0; i < DCMK_GLANCE; i++) {
-            bool is_here = true;
+            uint32_t most = 0;
 
             DCMK_UNROLL
-            for (int p = 0; p < N::MOST; p++) {
-                if ((from >> p & 1u) != 0)
-                    r[p] = dcmk_load_words(at + (uint64_t)p * slot);
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1)
+                    r[q] = dcmk_load_words(from.at[q]);
             }
             if (is_usher)
                 seen = dcmk_load64(header);
             DCMK_UNROLL
-            for (int p = 0; p < N::MOST; p++) {
-                if ((from >> p & 1u) != 0)
-                    is_here = is_here && dcmk_is_here(r[p]);
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1)
+                    most = dcmk_larger(most, dcmk_largest(r[q]));
             }
-            if (is_here && seen == flag)
+            if (most != DCMK_NOT_HERE && seen == flag)
                 return true;
             dcmk_relax();
         }
@@ -110,9 +122,10 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST], const dcmk_args &a,
             dcmk_wanted want = {flag, 0, 0, 0, phase};
 
             DCMK_UNROLL
-            for (int p = 0; p < N::MOST; p++) {
-                if ((from >> p & 1u) != 0 && !dcmk_is_here(r[p]))
-                    dcmk_miss(want, p, 0);
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1 &&
+                    dcmk_largest(r[q]) == DCMK_NOT_HERE)
+                    dcmk_miss(want, dcmk_peer(a, q), 0);
             }
             if (seen != flag)
                 dcmk_miss(want, (int)t, seen);
@@ -120,21 +133,6 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST], const dcmk_args &a,
                 return false;
         }
     }
-}
-
-template <class N, class R>
-DCMK_FN dcmk_u4 dcmk_reduce_words(const dcmk_args &a,
-                                  const dcmk_u4 (&r)[N::MOST], dcmk_u4 own)
-{
-    R sum;
-
-    sum.set(a, a.rank == 0 ? own : r[0]);
-    DCMK_UNROLL
-    for (int p = 1; p < N::MOST; p++) {
-        if (p < N::count(a))
-            sum.add(p, p == a.rank ? own : r[p]);
-    }
-    return sum.get(a);
 }
 
 #endif /* DCMK_WORDS_CUH */
