@@ -239,15 +239,15 @@ void dcmi_peer_fill(dcmk_args *a, const dcmi_peer_layout *lay,
 
     a->bytes = (uint32_t)bytes;
     a->shard = (uint32_t)shape->shard;
-    a->first = r[0].at;
-    a->first_slot = r[0].slot;
-    a->first_half = r[0].half;
-    a->second = r[1].at;
-    a->second_slot = r[1].slot;
-    a->second_half = r[1].half;
-    a->header = lay->lines[0].at;
-    a->header_slot = lay->lines[0].slot;
-    a->header_half = lay->lines[0].half;
+    a->first = (uint32_t)r[0].at;
+    a->first_slot = (uint32_t)r[0].slot;
+    a->first_half = (uint32_t)r[0].half;
+    a->second = (uint32_t)r[1].at;
+    a->second_slot = (uint32_t)r[1].slot;
+    a->second_half = (uint32_t)r[1].half;
+    a->header = (uint32_t)lay->lines[0].at;
+    a->header_slot = (uint32_t)lay->lines[0].slot;
+    a->header_half = (uint32_t)lay->lines[0].half;
     a->nranks = lay->nranks;
     a->dtype = (int32_t)dtype;
     a->op = (int32_t)op;

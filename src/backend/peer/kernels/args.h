@@ -82,15 +82,15 @@ typedef struct dcmk_args {
     uint64_t epochs; /* DCMK_GRID words of 64 bits */
     uint64_t watch;
     uint64_t timeout_ns;
-    uint64_t first; /* offset of the first hop's staging, and its distances */
-    uint64_t first_slot;
-    uint64_t first_half;
-    uint64_t second; /* of the results' staging */
-    uint64_t second_slot;
-    uint64_t second_half;
-    uint64_t header; /* of the lines whose first flags are headers */
-    uint64_t header_slot;
-    uint64_t header_half;
+    uint32_t first; /* offset of the first hop's staging, and its distances */
+    uint32_t first_slot;
+    uint32_t first_half;
+    uint32_t second; /* of the results' staging */
+    uint32_t second_slot;
+    uint32_t second_half;
+    uint32_t header; /* of the lines whose first flags are headers */
+    uint32_t header_slot;
+    uint32_t header_half;
     uint32_t bytes;
     uint32_t shard; /* of an owner's part in two-shot algorithms */
     uint32_t sign;  /* DCMK_SIGN_BITS: kind, type, operator and count, hashed */
@@ -98,7 +98,6 @@ typedef struct dcmk_args {
     int32_t nranks;
     int32_t dtype;
     int32_t op;
-    uint32_t reserved;
     uint64_t peer[DCMK_RANKS]; /* staging of each rank, as this one sees it */
 } dcmk_args;
 
@@ -127,6 +126,6 @@ extern "C"
 #endif
 DCMK_ASSERT(sizeof(dcmk_record) == 64);
 DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8 + 8 + 16);
-DCMK_ASSERT(sizeof(dcmk_args) == 14 * 8 + 8 * 4 + 16 * 8);
+DCMK_ASSERT(sizeof(dcmk_args) == 5 * 8 + 16 * 4 + 16 * 8);
 
 #endif /* DCMK_ARGS_H */

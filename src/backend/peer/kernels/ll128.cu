@@ -53,7 +53,7 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
         if (at.warp >= warps)
             continue;
         v = dcmk_with_flag(v, at, dcmk_flag(a, epoch));
-        const uint64_t there = dcmk_first_out(a, epoch) + at.staged;
+        const uint32_t there = dcmk_first_out(a, epoch) + at.staged;
 
         dcmk_together();
         DCMK_UNROLL

@@ -63,7 +63,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
         is_over[DCMK_OF(t)] = at.warp >= warps;
         if (is_over[DCMK_OF(t)])
             continue;
-        const uint64_t there = dcmk_first_out(a, epoch) + at.staged;
+        const uint32_t there = dcmk_first_out(a, epoch) + at.staged;
 
         dcmk_together();
         DCMK_UNROLL
@@ -77,9 +77,9 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
     }
     dcmk_pushed(a, b, epoch);
     const uint64_t flag = dcmk_flag(a, epoch);
-    const uint64_t first = a.first + dcmk_half(a.first_half, epoch);
-    const uint64_t second = a.second + dcmk_half(a.second_half, epoch);
-    const uint64_t out = dcmk_second_out(a, epoch);
+    const uint32_t first = a.first + dcmk_half(a.first_half, epoch);
+    const uint32_t second = a.second + dcmk_half(a.second_half, epoch);
+    const uint32_t out = dcmk_second_out(a, epoch);
 
     DCMK_EACH_THREAD(b, t)
     {
@@ -92,7 +92,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
             continue;
         is_over[DCMK_OF(t)] = !dcmk_await_lines<N>(
             r, a, b, at,
-            dcmk_sources_at<N>(a, a.peer[a.rank] + first + at.staged,
+            dcmk_sources_at<N>(a, a.peer[a.rank] + (first + at.staged),
                                a.first_slot),
             flag, DCMK_PHASE_GATHER);
         if (is_over[DCMK_OF(t)])
@@ -103,7 +103,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
         DCMK_UNROLL
         for (int d = 1; d < N::MOST; d++) {
             if (d < N::count(a))
-                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + out + at.staged,
+                dcmk_store_part(a.peer[dcmk_next<N>(a, d)] + (out + at.staged),
                                 at.lane, line);
         }
         dcmk_write_part<R::EVEN>(a.dst + (uint32_t)a.rank * a.shard,
@@ -117,7 +117,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
         if (is_over[DCMK_OF(t)] ||
             !dcmk_await_lines<N>(
                 r, a, b, at,
-                dcmk_sources_at<N>(a, a.peer[a.rank] + second + at.staged,
+                dcmk_sources_at<N>(a, a.peer[a.rank] + (second + at.staged),
                                    a.second_slot),
                 flag, DCMK_PHASE_RESULT))
             continue;

@@ -44,7 +44,7 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
 
         epoch = dcmk_epoch(a, b); /* both loads are under way */
         if (at < a.bytes) {
-            const uint64_t there = dcmk_first_out(a, epoch) + at;
+            const uint32_t there = dcmk_first_out(a, epoch) + at;
 
             DCMK_UNROLL
             for (int d = 1; d < N::MOST; d++) {
@@ -57,14 +57,14 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
         dcmk_usher(a, b, t, epoch);
     }
     dcmk_pushed(a, b, epoch);
-    const uint64_t first = a.first + dcmk_half(a.first_half, epoch);
+    const uint32_t first = a.first + dcmk_half(a.first_half, epoch);
 
     DCMK_EACH_THREAD(b, t)
     {
         const uint32_t at = 16u * (b.index * b.threads + t);
         const bool has_data = at < a.bytes;
         const dcmk_sources<N> from = dcmk_sources_at<N>(
-            a, has_data ? a.peer[a.rank] + first + at : dcmk_nothing(a),
+            a, has_data ? a.peer[a.rank] + (first + at) : dcmk_nothing(a),
             has_data ? a.first_slot : 0);
         dcmk_u4 r[N::MOST - 1];
 

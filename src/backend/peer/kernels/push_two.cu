@@ -49,7 +49,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
         }
         epoch = dcmk_epoch(a, b); /* all loads are under way */
         if (at < a.shard) {
-            const uint64_t there = dcmk_first_out(a, epoch) + at;
+            const uint32_t there = dcmk_first_out(a, epoch) + at;
 
             DCMK_UNROLL
             for (int d = 1; d < N::MOST; d++) {
@@ -64,16 +64,16 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
         dcmk_usher(a, b, t, epoch);
     }
     dcmk_pushed(a, b, epoch);
-    const uint64_t first = a.first + dcmk_half(a.first_half, epoch);
-    const uint64_t second = a.second + dcmk_half(a.second_half, epoch);
-    const uint64_t out = dcmk_second_out(a, epoch);
+    const uint32_t first = a.first + dcmk_half(a.first_half, epoch);
+    const uint32_t second = a.second + dcmk_half(a.second_half, epoch);
+    const uint32_t out = dcmk_second_out(a, epoch);
 
     DCMK_EACH_THREAD(b, t)
     {
         const uint32_t at = 16u * (b.index * b.threads + t);
         const bool has_data = at < a.shard && mine + at < a.bytes;
         const dcmk_sources<N> from = dcmk_sources_at<N>(
-            a, has_data ? a.peer[a.rank] + first + at : dcmk_nothing(a),
+            a, has_data ? a.peer[a.rank] + (first + at) : dcmk_nothing(a),
             has_data ? a.first_slot : 0);
         dcmk_u4 r[N::MOST - 1];
         dcmk_u4 sum;
@@ -89,7 +89,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
         DCMK_UNROLL
         for (int d = 1; d < N::MOST; d++) {
             if (d < N::count(a))
-                dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + out + at, sum);
+                dcmk_store_words(a.peer[dcmk_next<N>(a, d)] + (out + at), sum);
         }
         dcmk_write16<R::EVEN>(a.dst, mine + at, a.bytes, sum);
         DCMK_UNROLL
@@ -102,7 +102,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
     {
         const uint32_t at = 16u * (b.index * b.threads + t);
         dcmk_sources<N> from = dcmk_sources_at<N>(
-            a, a.peer[a.rank] + second + at, a.second_slot);
+            a, a.peer[a.rank] + (second + at), a.second_slot);
         dcmk_u4 r[N::MOST - 1];
 
         if (is_over[DCMK_OF(t)])

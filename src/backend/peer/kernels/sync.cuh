@@ -494,13 +494,13 @@ template <class N> struct dcmk_sources {
 
 template <class N>
 DCMK_FN dcmk_sources<N> dcmk_sources_at(const dcmk_args &a, uint64_t at,
-                                        uint64_t slot)
+                                        uint32_t slot)
 {
     dcmk_sources<N> s = {};
 
     DCMK_UNROLL
     for (int q = 0; q < N::MOST - 1; q++) {
-        s.at[q] = at + (uint64_t)dcmk_peer(a, q) * slot;
+        s.at[q] = at + (uint32_t)dcmk_peer(a, q) * slot;
         DCMK_KEEP(s.at[q]);
     }
     return s;
@@ -527,30 +527,30 @@ DCMK_FN dcmk_u4 dcmk_reduce(const dcmk_args &a, const dcmk_u4 (&r)[N::MOST - 1],
 }
 
 /* The half that the calls of this epoch use. */
-DCMK_FN uint64_t dcmk_half(uint64_t half, uint64_t epoch)
+DCMK_FN uint32_t dcmk_half(uint32_t half, uint64_t epoch)
 {
-    return (epoch & 1u) != 0 ? half : 0;
+    return ((uint32_t)epoch & 1u) * half;
 }
 
 /* Offsets of what this rank pushes: in peers' staging of the first hop, of results. */
-DCMK_FN uint64_t dcmk_first_out(const dcmk_args &a, uint64_t epoch)
+DCMK_FN uint32_t dcmk_first_out(const dcmk_args &a, uint64_t epoch)
 {
     return a.first + dcmk_half(a.first_half, epoch) +
-           (uint64_t)a.rank * a.first_slot;
+           (uint32_t)a.rank * a.first_slot;
 }
 
-DCMK_FN uint64_t dcmk_second_out(const dcmk_args &a, uint64_t epoch)
+DCMK_FN uint32_t dcmk_second_out(const dcmk_args &a, uint64_t epoch)
 {
     return a.second + dcmk_half(a.second_half, epoch) +
-           (uint64_t)a.rank * a.second_slot;
+           (uint32_t)a.rank * a.second_slot;
 }
 
 /* The header line of `source` in the staging of `of`: where its flag stands. */
 DCMK_FN uint64_t dcmk_header(const dcmk_args &a, int of, int source,
                              uint64_t epoch)
 {
-    return a.peer[of] + a.header + dcmk_half(a.header_half, epoch) +
-           (uint64_t)source * a.header_slot + DCMK_LINE_DATA;
+    return a.peer[of] + (a.header + dcmk_half(a.header_half, epoch) +
+                         (uint32_t)source * a.header_slot + DCMK_LINE_DATA);
 }
 
 /* The bytes of owner `o`'s part: a part may be short or empty. */
