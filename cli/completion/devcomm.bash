@@ -34,7 +34,7 @@ _devcomm_value()
             u64 all
         ;;
     -o | --redop) _devcomm_list "$2" sum prod min max avg all ;;
-    --backend) mapfile -t COMPREPLY < <(compgen -W "cpu" -- "$2") ;;
+    --backend) mapfile -t COMPREPLY < <(compgen -W "cpu peer" -- "$2") ;;
     --json | --csv | --plot | --compare)
         mapfile -t COMPREPLY < <(compgen -f -- "$2")
         ;;

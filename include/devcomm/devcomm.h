@@ -362,7 +362,9 @@ DCM_API DCM_MUST_USE dcm_status dcm_comm_explain_call(dcm_comm *comm,
  * Combine `count` elements of all ranks, in rank order, into `dst` of all
  * ranks: every rank gets the same bits.  `src` == `dst` is in place; any other
  * overlap is E_INVAL.  Any alignment, any count, 0 included.  Collective.  On
- * the CPU it returns when dst is complete and `stream` is NULL.
+ * the CPU it returns when dst is complete and `stream` is NULL.  On a GPU it is
+ * enqueued on `stream`, may be captured in a graph, and reports a later failure by
+ * the next call or dcm_comm_check().
  *
  * E_INVAL leaves the communicator as it was; E_PEER, E_TIMEOUT, E_MISMATCH,
  * E_ABORTED, E_NOMEM and E_UNSUP (a forced algorithm that cannot serve the call)

@@ -130,8 +130,8 @@ static dcm_status launch_pieces(dcmi_peer *c, const dcm_coll *coll,
 
         a.src = (uint64_t)(uintptr_t)coll->src + at;
         a.dst = (uint64_t)(uintptr_t)coll->dst + at;
-        a.sign =
-            dcmi_peer_sign(coll->kind, coll->dtype, coll->op, coll->count, at);
+        a.sign = dcmi_peer_sign((int)coll->kind, coll->dtype, coll->op,
+                                coll->count, at);
         dcmi_peer_fill(&a, &c->lay, &shape, coll->dtype, coll->op, part);
         st = launch(c, c->fn[algo][shape.what], &a, shape.grid, shape.threads,
                     coll->stream);
@@ -184,7 +184,7 @@ dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll)
         return st;
     dcmi_peer_fill(&a, &c->lay, &shape, DCM_U8, DCM_SUM, 0);
     a.timeout_ns = c->team->watch.timeout_ns;
-    a.sign = dcmi_peer_sign(DCM_COLL_BARRIER, DCM_U8, DCM_SUM, 0, 0);
+    a.sign = dcmi_peer_sign((int)DCM_COLL_BARRIER, DCM_U8, DCM_SUM, 0, 0);
     st = launch(c, c->fn_barrier, &a, 1, DCMK_LANES, coll->stream);
     return end(c, is_pushed, st);
 }
