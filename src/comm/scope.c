@@ -142,6 +142,7 @@ static dcm_status run_few(const entry *list, size_t count)
     void *pointers[FEW];
     const dcm_coll *messages[FEW];
 
+    /* cppcheck-suppress legacyUninitvar */
     return run_with(&(scratch){lanes, pointers, messages}, list, count);
 }
 

@@ -249,6 +249,7 @@ int __wrap_open(const char *path, int how, ...)
     return fails("open", EACCES) ? -1 : __real_open(path, how);
 }
 
+WRAP(int, access, (const char *path, int how), (path, how), -1, ENOENT)
 WRAP(ssize_t, readlink, (const char *path, char *to, size_t bytes),
      (path, to, bytes), -1, EACCES)
 

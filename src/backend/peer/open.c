@@ -228,12 +228,12 @@ static dcm_status lay_out(dcmi_peer *c, const dcm_backend_env *env,
     if (st != DCM_OK)
         return st;
     for (int r = 0; r < c->nranks; r++) {
-        uint64_t sharing = 0;
+        uint64_t sharing = 1; /* itself */
         uint64_t here;
 
         for (int p = 0; p < c->nranks; p++)
-            sharing += memcmp(&all[p].device, &all[r].device,
-                              sizeof(all[p].device)) == 0;
+            sharing += p != r && memcmp(&all[p].device, &all[r].device,
+                                        sizeof(all[p].device)) == 0;
         here =
             (uint64_t)all[r].processors / sharing * dcmi_peer_block(c->nranks);
         threads = here < threads ? here : threads;

@@ -5,16 +5,19 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/compiler.h"
 #include "base/err.h"
 
 static const char library[] = "libcuda.so.1";
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static dcmi_cuda table;
-static bool is_open;
+static _Atomic bool is_open;
 
 /* Fill the table; *missing_p names a symbol that is not there. */
 static bool resolve(void *dl, const char **missing_p)
@@ -34,16 +37,14 @@ static bool resolve(void *dl, const char **missing_p)
 }
 
 /* With the lock held. */
-static dcm_status open_driver(bool may_open)
+static dcm_status open_driver(void)
 {
     const char *missing = NULL;
     dcmi_cu_result r;
     dcm_status st;
     void *dl;
 
-    dl = dlopen(library, RTLD_NOW | RTLD_LOCAL | (may_open ? 0 : RTLD_NOLOAD));
-    if (dl == NULL && !may_open)
-        return dcmi_err(DCM_E_UNSUP, "this process does not use CUDA");
+    dl = dlopen(library, RTLD_NOW | RTLD_LOCAL);
     if (dl == NULL)
         return dcmi_err(DCM_E_UNSUP, "no NVIDIA driver: %s", dlerror());
     if (!resolve(dl, &missing)) {
@@ -57,7 +58,8 @@ static dcm_status open_driver(bool may_open)
         st = dcmi_err_at(DCM_E_UNSUP, "%s", library);
         goto err_close;
     }
-    is_open = true; /* and never closed: kernels may run */
+    /* Never closed: kernels may run. */
+    atomic_store_explicit(&is_open, true, memory_order_release);
     return DCM_OK;
 
 err_close:
@@ -65,14 +67,44 @@ err_close:
     return st;
 }
 
+/*
+ * Where no device file is, nothing is asked of the dynamic linker, whose lock a
+ * child can inherit from a thread that is gone.
+ */
+static bool is_loaded(void)
+{
+    static const char *const files[] = {"/dev/nvidiactl", "/dev/dxg",
+                                        "/dev/nvgpu", "/dev/nvhost-ctrl-gpu"};
+    size_t i = 0;
+    void *dl;
+
+    while (i < DCMI_ARRAY_LEN(files) && access(files[i], F_OK) != 0)
+        i++;
+    if (i == DCMI_ARRAY_LEN(files))
+        return false;
+    dl = dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+
+    if (dl != NULL)
+        (void)dlclose(dl);
+    return dl != NULL;
+}
+
+/*
+ * A process without CUDA never takes the lock, so that no fork leaves it held; one
+ * with CUDA cannot use it in a forked child anyway.
+ */
 dcm_status dcmi_cuda_get(const dcmi_cuda **cuda_p, bool may_open)
 {
     dcm_status st = DCM_OK;
 
-    (void)pthread_mutex_lock(&lock);
-    if (!is_open)
-        st = open_driver(may_open);
-    (void)pthread_mutex_unlock(&lock);
+    if (!atomic_load_explicit(&is_open, memory_order_acquire)) {
+        if (!may_open && !is_loaded())
+            return dcmi_err(DCM_E_UNSUP, "this process does not use CUDA");
+        (void)pthread_mutex_lock(&lock);
+        if (!atomic_load_explicit(&is_open, memory_order_relaxed))
+            st = open_driver();
+        (void)pthread_mutex_unlock(&lock);
+    }
     if (st == DCM_OK)
         *cuda_p = &table;
     return st;
