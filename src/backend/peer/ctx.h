@@ -45,7 +45,8 @@ typedef struct dcmi_peer {
     void *hall_page;
     dcmk_args args; /* what is the same in every call */
 
-    dcmi_cu_event event; /* for calls that change the stream */
+    dcmi_cu_stream stream; /* of creation: nothing waits for the whole device */
+    dcmi_cu_event event;   /* for calls that change the stream */
     dcm_stream last;
     bool has_last;
 } dcmi_peer;

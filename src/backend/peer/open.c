@@ -6,7 +6,10 @@
  *      a first launch that loads could wait behind a kernel that waits for it
  *   2  the facts are exchanged, with what failed in phase 1
  *   3  every rank computes the same layout; staging is made and mapped by all
- *   4  every algorithm runs once on numbers that are known
+ *   4  every algorithm runs on numbers that are known
+ *
+ * Nothing here waits for the whole context: another rank, or another communicator,
+ * may have a kernel in it that waits for this thread.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +26,10 @@ enum {
     SCORE = 50,
     RECORD_BYTES = 4096,
     EPOCHS_AT = 4096, /* behind the watch, which is behind the staging */
-    LOCAL_BYTES = EPOCHS_AT + DCMK_GRID * 8,
-    OLDEST_MAJOR = 8, /* sm_80: the least that kernels are compiled for */
+    TEST_AT = 8192,
     TEST_COUNT = 1500,
+    LOCAL_BYTES = TEST_AT + TEST_COUNT * 4,
+    OLDEST_MAJOR = 8, /* sm_80: the least that kernels are compiled for */
     DRAIN_NS = 2000000000
 };
 
@@ -173,6 +177,8 @@ static dcm_status set_up_local(dcmi_peer *c, facts *f)
         memset(record, 0, RECORD_BYTES);
         c->record = record;
         r = cuda->event_create(&c->event, DCMI_CU_EVENT_NO_TIMING);
+        if (r == DCMI_CU_OK)
+            r = cuda->stream_create(&c->stream, DCMI_CU_STREAM_NON_BLOCKING);
     }
     return r == DCMI_CU_OK ? DCM_OK
                            : dcmi_cuda_err(cuda, r, "a page of pinned memory");
@@ -311,16 +317,18 @@ static dcm_status fill_memory(dcmi_peer *c)
         return st;
     for (int i = 0; i < DCMK_GRID; i++)
         epochs[i] = 1;
-    r = cuda->set_words(base, 0, c->lay.words_at / 4);
+    r = cuda->set_words_async(base, 0, c->lay.words_at / 4, c->stream);
     if (r == DCMI_CU_OK)
-        r = cuda->set_words(base + c->lay.words_at, ~0u,
-                            (c->lay.bytes - c->lay.words_at) / 4);
+        r = cuda->set_words_async(base + c->lay.words_at, ~0u,
+                                  (c->lay.bytes - c->lay.words_at) / 4,
+                                  c->stream);
     if (r == DCMI_CU_OK)
-        r = cuda->copy_to(local, &watch, sizeof(watch));
+        r = cuda->copy_to_async(local, &watch, sizeof(watch), c->stream);
     if (r == DCMI_CU_OK)
-        r = cuda->copy_to(local + EPOCHS_AT, epochs, sizeof(epochs));
+        r = cuda->copy_to_async(local + EPOCHS_AT, epochs, sizeof(epochs),
+                                c->stream);
     if (r == DCMI_CU_OK)
-        r = cuda->ctx_sync();
+        r = cuda->stream_sync(c->stream);
     if (r != DCMI_CU_OK)
         return dcmi_cuda_err(cuda, r, "filling the staging");
     c->args.watch = local;
@@ -339,10 +347,11 @@ static uint32_t test_value(int rank, int round, uint32_t i)
 }
 
 /* One all-reduce of known numbers; f32 holds them exactly. */
-static dcm_status test_once(dcmi_peer *c, dcmi_cu_ptr at, dcmi_cu_stream stream,
-                            dcmi_peer_algo algo, int round)
+static dcm_status test_once(dcmi_peer *c, dcmi_peer_algo algo, int round)
 {
     const dcmi_cuda *cuda = c->home.cuda;
+    const dcmi_cu_ptr at =
+        dcmi_symmetric_at(c->staging, c->rank) + c->lay.bytes + TEST_AT;
     const dcm_coll coll = {
         .size = sizeof(coll),
         .src = (const void *)(uintptr_t)at,
@@ -350,30 +359,23 @@ static dcm_status test_once(dcmi_peer *c, dcmi_cu_ptr at, dcmi_cu_stream stream,
         .count = TEST_COUNT,
         .dtype = DCM_F32,
         .op = DCM_MAX,
-        .stream = stream,
+        .stream = c->stream,
         .kind = DCM_COLL_ALL_REDUCE,
     };
-    const bool was_forced = c->is_forced;
-    const dcmi_peer_algo was = c->forced;
     float v[TEST_COUNT];
     dcmi_cu_result r;
     dcm_status st;
 
     for (uint32_t i = 0; i < TEST_COUNT; i++)
         v[i] = (float)test_value(c->rank, round, i);
-    r = cuda->copy_to(at, v, sizeof(v));
-    if (r == DCMI_CU_OK)
-        r = cuda->ctx_sync(); /* the copy may be under way */
+    r = cuda->copy_to_async(at, v, sizeof(v), c->stream);
     if (r != DCMI_CU_OK)
         return dcmi_cuda_err(cuda, r, "the first test");
-    c->is_forced = true;
     c->forced = algo;
     st = dcmi_peer_all_reduce(c, &coll);
-    c->is_forced = was_forced;
-    c->forced = was;
     if (st != DCM_OK)
         return st;
-    r = cuda->stream_sync(stream);
+    r = cuda->stream_sync(c->stream);
     if (r == DCMI_CU_OK)
         r = cuda->copy_from(v, at, sizeof(v));
     if (r != DCMI_CU_OK)
@@ -391,27 +393,19 @@ static dcm_status test_once(dcmi_peer *c, dcmi_cu_ptr at, dcmi_cu_stream stream,
 
 static dcm_status test_all(dcmi_peer *c)
 {
-    const dcmi_cuda *cuda = c->home.cuda;
-    dcmi_cu_stream stream = NULL;
-    dcmi_cu_ptr at = 0;
-    dcmi_cu_result r;
+    const bool was_forced = c->is_forced;
+    const dcmi_peer_algo was = c->forced;
     dcm_status st = DCM_OK;
 
-    r = cuda->stream_create(&stream, DCMI_CU_STREAM_NON_BLOCKING);
-    if (r != DCMI_CU_OK)
-        return dcmi_cuda_err(cuda, r, "a stream");
-    r = cuda->mem_alloc(&at, TEST_COUNT * sizeof(float));
-    if (r != DCMI_CU_OK)
-        st = dcmi_cuda_err(cuda, r, "%zu bytes", TEST_COUNT * sizeof(float));
+    c->is_forced = true;
     for (int i = 0; i < 3 * DCMI_PEER_ALGOS && st == DCM_OK; i++) {
         const dcmi_peer_algo algo = (dcmi_peer_algo)(i % DCMI_PEER_ALGOS);
 
         if (dcmi_peer_serves(&c->lay, algo, DCM_F32))
-            st = test_once(c, at, stream, algo, i);
+            st = test_once(c, algo, i);
     }
-    if (at != 0)
-        (void)cuda->mem_free(at);
-    (void)cuda->stream_destroy(stream);
+    c->is_forced = was_forced;
+    c->forced = was;
     c->has_last = false;
     return st;
 }
@@ -485,7 +479,10 @@ static void drain(dcmi_peer *c)
            dcmi_now_ns() - start < DRAIN_NS)
         dcmi_nap_ns(50000);
     __atomic_store_n(&c->record->stop, 1, __ATOMIC_RELEASE);
-    (void)c->home.cuda->ctx_sync();
+    if (c->has_last)
+        (void)c->home.cuda->stream_sync(c->last);
+    if (c->stream != NULL)
+        (void)c->home.cuda->stream_sync(c->stream);
 }
 
 void dcmi_peer_close(void *ctx)
@@ -507,6 +504,8 @@ void dcmi_peer_close(void *ctx)
     dcmi_symmetric_free(c->staging);
     if (c->event != NULL)
         (void)cuda->event_destroy(c->event);
+    if (c->stream != NULL)
+        (void)cuda->stream_destroy(c->stream);
     if (c->record != NULL)
         (void)cuda->host_free(c->record);
     if (c->module != NULL)

@@ -189,8 +189,12 @@ _Static_assert(sizeof(dcmi_cu_launch) == 56, "the driver's layout");
       (dcmi_cu_ptr dst, const void *src, size_t bytes), true)                  \
     X(copy_from, "cuMemcpyDtoH_v2",                                            \
       (void *dst, dcmi_cu_ptr src, size_t bytes), true)                        \
-    X(set_words, "cuMemsetD32_v2",                                             \
-      (dcmi_cu_ptr dst, unsigned value, size_t n), true)                       \
+    X(copy_to_async, "cuMemcpyHtoDAsync_v2",                                   \
+      (dcmi_cu_ptr dst, const void *src, size_t bytes, dcmi_cu_stream stream), \
+      true)                                                                    \
+    X(set_words_async, "cuMemsetD32Async",                                     \
+      (dcmi_cu_ptr dst, unsigned value, size_t n, dcmi_cu_stream stream),      \
+      true)                                                                    \
     X(host_alloc, "cuMemHostAlloc",                                            \
       (void **ptr_p, size_t bytes, unsigned flags), true)                      \
     X(host_free, "cuMemFreeHost", (void *ptr), true)                           \
