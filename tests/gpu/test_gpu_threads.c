@@ -86,6 +86,11 @@ int main(int argc, char **argv)
     const int devices = gpu_count();
     dcm_group *groups[MOST];
 
+    /*
+     * Streams of one context that share one of its few queues run one behind the
+     * other; ranks that wait for each other must not.
+     */
+    (void)setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     if (devices == 0) {
         printf("no GPU: skipped\n");
         return GPU_SKIP;
