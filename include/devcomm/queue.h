@@ -140,6 +140,15 @@ DCM_API DCM_MUST_USE dcm_status dcm_queue_reserve(dcm_queue *queue,
 DCM_API DCM_MUST_USE dcm_status dcm_queue_commit(dcm_queue *queue,
                                                  size_t bytes);
 
+/*
+ * The end: wait until every reader has read all that was enqueued, or is gone.
+ * Nothing can be enqueued afterwards; readers get E_PEER behind the last record.
+ * E_TIMEOUT names who is late.  Without it, closing is enough for the readers of
+ * this host; remote ones can lose what is under way, which E_PEER tells them.
+ */
+DCM_API DCM_MUST_USE dcm_status dcm_queue_finish(dcm_queue *queue,
+                                                 uint32_t timeout_ms);
+
 /* ---- a reader ------------------------------------------------------------- */
 
 /*

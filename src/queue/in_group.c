@@ -17,6 +17,7 @@
 
 /* What the writer tells the others. */
 typedef struct offer {
+    int32_t writer; /* every rank's: who it is to be */
     dcmi_handover_ticket ticket;
     unsigned char handle[DCM_QUEUE_HANDLE_BYTES];
 } offer;
@@ -55,13 +56,26 @@ static const dcmi_life_slot *life_of(const dcm_group *group, int rank)
     return slot < 0 ? NULL : &group->hall->life[slot];
 }
 
-static dcm_status check_group(const dcm_group *group, int writer)
+static dcm_status check_writer(const dcm_group *group, int writer)
 {
     if (writer < 0 || writer >= group->nranks)
         return dcmi_err(DCM_E_INVAL,
                         "dcm_queue_create_group: writer %d of %d "
                         "ranks",
                         writer, group->nranks);
+    return DCM_OK;
+}
+
+/* All ranks see the same offers, so all find the same. */
+static dcm_status check_offers(const offer *all, int nranks)
+{
+    for (int r = 1; r < nranks; r++) {
+        if (all[r].writer != all[0].writer)
+            return dcmi_err(DCM_E_MISMATCH,
+                            "dcm_queue_create_group: rank %d says that rank %d "
+                            "writes, rank 0 that rank %d does",
+                            r, (int)all[r].writer, (int)all[0].writer);
+    }
     return DCM_OK;
 }
 
@@ -165,16 +179,19 @@ static dcm_status create_in_group(dcm_queue **q_p, dcmi_handover *h,
     offer *all =
         group->nranks > 0 ? calloc((size_t)group->nranks, sizeof(*all)) : NULL;
     offer mine;
-    dcm_status st = DCM_OK;
+    dcm_status st = check_writer(group, writer);
 
     memset(&mine, 0, sizeof(mine));
-    if (all == NULL)
+    mine.writer = writer;
+    if (st == DCM_OK && all == NULL)
         st = dcmi_err(DCM_E_NOMEM, "queue: %d offers", group->nranks);
     if (st == DCM_OK && group->rank == writer)
         st = make_offer(q_p, h, &mine, group, writer, opts);
     st = dcmi_group_vote(group, st, 0);
     if (st == DCM_OK)
         st = dcm_group_exchange(group, &mine, all, sizeof(mine), 0);
+    if (st == DCM_OK)
+        st = check_offers(all, group->nranks);
     if (st == DCM_OK) {
         if (group->rank != writer && is_near(group, group->rank, writer))
             st = dcmi_handover_connect(h, &all[writer].ticket, group->rank);
@@ -204,8 +221,6 @@ dcm_status dcm_queue_create_group(dcm_queue **queue_p, dcm_group *group,
     if (queue_p == NULL || group == NULL)
         return dcmi_err(DCM_E_INVAL, "dcm_queue_create_group: NULL argument");
     st = dcmi_group_enter(group);
-    if (st == DCM_OK)
-        st = check_group(group, writer);
     if (st != DCM_OK)
         return st;
     st = create_in_group(&q, &h, group, writer, opts);

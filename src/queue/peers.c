@@ -203,7 +203,7 @@ dcm_status dcmi_queue_late(dcm_queue *q, const dcmi_queue_need *need)
             break;
         used += (size_t)n;
     }
-    return dcmi_err(DCM_E_TIMEOUT, "queue: no room for record %llu: %s is late",
+    return dcmi_err(DCM_E_TIMEOUT, "queue: record %llu has to wait: %s is late",
                     (unsigned long long)q->n,
                     names[0] != '\0' ? names : "a reader");
 }

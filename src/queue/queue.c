@@ -177,10 +177,9 @@ dcm_status dcm_queue_create_chunks(dcm_queue **queue_p, int nreaders,
 
 dcm_status dcm_queue_handle(const dcm_queue *queue, void *handle, size_t bytes)
 {
-    dcm_status st = dcmi_queue_enter(
-        queue,
-        queue != NULL ? queue->role | DCMI_QUEUE_WRITER : DCMI_QUEUE_WRITER,
-        "dcm_queue_handle");
+    const dcmi_queue_role role =
+        queue != NULL && queue->is_writer ? queue->role : DCMI_QUEUE_WRITER;
+    dcm_status st = dcmi_queue_enter(queue, role, "dcm_queue_handle");
 
     return st == DCM_OK ? dcmi_queue_passport_write(queue, handle, bytes) : st;
 }
@@ -299,6 +298,35 @@ dcm_status dcm_queue_wait_ready(dcm_queue *queue, uint32_t timeout_ms)
                             : dcmi_queue_reader_ready(queue, ns);
 }
 
+static void show_end(dcm_queue *q)
+{
+    atomic_store_explicit(&q->frame->head.closed, 1, memory_order_release);
+    dcmi_queue_ring_readers(q);
+}
+
+dcm_status dcm_queue_finish(dcm_queue *queue, uint32_t timeout_ms)
+{
+    const uint64_t start = dcmi_now_ns();
+    uint64_t ns;
+    uint64_t gone;
+    dcm_status st;
+
+    if (queue != NULL && queue->role == DCMI_QUEUE_FINISHED)
+        st = dcmi_queue_enter(queue, DCMI_QUEUE_FINISHED, "dcm_queue_finish");
+    else
+        st = dcmi_queue_enter(queue, DCMI_QUEUE_WRITER, "dcm_queue_finish");
+    if (st != DCM_OK)
+        return st;
+    ns = timeout_ms != 0 ? timeout_ms * DCMI_NS_PER_MS : queue->timeout_ns;
+    queue->role = DCMI_QUEUE_FINISHED;
+    show_end(queue);
+    st = dcmi_queue_await_read(queue, ns);
+    if (st != DCM_OK || queue->remote == NULL)
+        return st;
+    gone = dcmi_now_ns() - start;
+    return dcmi_remote_end(queue, gone < ns ? ns - gone : 0);
+}
+
 void dcm_queue_cancel(dcm_queue *queue)
 {
     dcmi_bells *bells;
@@ -324,9 +352,7 @@ void dcm_queue_close(dcm_queue *queue)
         if (queue->link_far != NULL) {
             dcmi_remote_leave(queue);
         } else if (queue->is_writer) {
-            atomic_store_explicit(&queue->frame->head.closed, 1,
-                                  memory_order_release);
-            dcmi_queue_ring_readers(queue);
+            show_end(queue);
         } else {
             dcmi_queue_leave(queue);
         }

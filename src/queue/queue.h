@@ -24,6 +24,7 @@ typedef enum dcmi_queue_role {
     DCMI_QUEUE_WRITER = 1,
     DCMI_QUEUE_CHUNK_READER = 2,
     DCMI_QUEUE_CHUNK_WRITER = 3,
+    DCMI_QUEUE_FINISHED = 4, /* a writer's after dcm_queue_finish() */
 } dcmi_queue_role;
 
 /* What the writer knows of the process behind an entry. */
@@ -203,6 +204,9 @@ bool dcmi_queue_reader_is_gone(dcm_queue *q, int reader, uint64_t who);
 
 dcm_status dcmi_queue_writer_ready(dcm_queue *q, uint64_t timeout_ns);
 dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns);
+
+/* Wait until the readers of this host have read all there is. */
+dcm_status dcmi_queue_await_read(dcm_queue *q, uint64_t timeout_ns);
 
 /* Wait until chunk q->n is free, or is written. */
 dcm_status dcmi_queue_await_free(dcm_queue *q, uint32_t timeout_ms);

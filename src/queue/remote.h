@@ -92,7 +92,9 @@ dcm_status dcmi_remote_tune(const dcmi_zmq *z, void *socket,
 /* ---- remote_write.c ------------------------------------------------------- */
 
 dcm_status dcmi_remote_open(dcm_queue *q, const char *address, int expected);
-void dcmi_remote_close(dcm_queue *q);
+/* Say good-bye and wait until every reader has read what was before it. */
+dcm_status dcmi_remote_end(dcm_queue *q, uint64_t timeout_ns);
+void dcmi_remote_close(dcm_queue *q); /* never waits */
 /* Take what came; never waits. */
 void dcmi_remote_tend(dcm_queue *q);
 /* Whether all that are expected have come. */

@@ -13,7 +13,6 @@
 #include "queue/queue.h"
 
 enum {
-    LINGER_MS = 100,
     CREDIT_PART = 4, /* of the window: credit is given at least so often */
     RECORD_COST = 64,
 };
@@ -256,7 +255,7 @@ void dcmi_remote_leave(dcm_queue *q)
         (void)r->z->msg_close_fn(&r->msg);
     if (r->socket != NULL) {
         tell(r, &words);
-        (void)dcmi_remote_set(r->z, r->socket, DCMI_ZMQ_LINGER, LINGER_MS);
+        (void)dcmi_remote_set(r->z, r->socket, DCMI_ZMQ_LINGER, 0);
         (void)r->z->close_fn(r->socket);
     }
     if (r->monitor != NULL)

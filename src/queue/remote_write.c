@@ -14,7 +14,6 @@
 #include "queue/queue.h"
 
 enum {
-    LINGER_MS = 1000,     /* of a close, for what is under way */
     MESSAGES_A_CALL = 64, /* so that a flood keeps nobody here */
     RCVHWM = 1000,        /* of each peer's small messages */
     PING_NS = 20000000,
@@ -134,10 +133,11 @@ static dcm_status set_up(dcmi_remote *r)
     return st == DCM_OK ? listen_at(r) : st;
 }
 
-static void tear_down(dcmi_remote *r, int linger_ms)
+/* Nothing lingers: what is under way is lost, and its reader is told so. */
+static void tear_down(dcmi_remote *r)
 {
     if (r->socket != NULL) {
-        (void)dcmi_remote_set(r->z, r->socket, DCMI_ZMQ_LINGER, linger_ms);
+        (void)dcmi_remote_set(r->z, r->socket, DCMI_ZMQ_LINGER, 0);
         (void)r->z->close_fn(r->socket);
     }
     if (r->ctx != NULL)
@@ -169,7 +169,7 @@ dcm_status dcmi_remote_open(dcm_queue *q, const char *address, int expected)
     if (st == DCM_OK)
         st = set_up(r);
     if (st != DCM_OK) {
-        tear_down(r, 0);
+        tear_down(r);
         return st;
     }
     q->remote = r;
@@ -467,37 +467,70 @@ void dcmi_remote_send(dcm_queue *q, dcmi_zmq_msg *msg, uint64_t bytes)
     dcmi_remote_discard(q, msg);
 }
 
-static dcm_status check_drained(void *arg, bool expired)
-{
-    dcm_queue *q = arg;
-
-    dcmi_remote_tend(q);
-    ping(q->remote);
-    return expired || q->remote->n == 0 ? DCM_E_TIMEOUT : DCM_OK;
-}
-
-/*
- * Readers answer the good-bye when they have read everything before it.  Closing
- * earlier would take back what is under way: there are credits that nobody read.
- */
-void dcmi_remote_close(dcm_queue *q)
+static void say_bye(const dcm_queue *q)
 {
     const dcmi_remote_words words = {.kind = DCMI_REMOTE_BYE, .n = {q->n}};
-    const dcmi_watch watch = {.check = check_drained,
-                              .arg = q,
-                              .timeout_ns = LINGER_MS * DCMI_NS_PER_MS};
     dcmi_remote *r = q->remote;
-    uint64_t start = 0;
 
     for (int i = r->n - 1; i >= 0; i--) {
         if (!tell(r, r->peer[i].id, r->peer[i].id_bytes, &words))
             forget(r, &r->peer[i], "is gone");
     }
+}
+
+static dcm_status check_drained(void *arg, bool expired)
+{
+    dcm_queue *q = arg;
+    dcmi_remote *r = q->remote;
+    const uint64_t now = dcmi_now_ns();
+    const dcm_status st = dcmi_queue_cancelled(q);
+
     dcmi_remote_tend(q);
-    while (r->n > 0 && dcmi_wait_fd(r->fd, POLLIN, &watch, &start) == DCM_OK)
+    if (now - r->pinged_ns >= PING_NS) {
+        r->pinged_ns = now;
+        ping(r);
+    }
+    if (r->n == 0)
+        return DCM_AGAIN; /* tending may have taken the descriptor's signal */
+    if (st != DCM_OK || !expired)
+        return st;
+    return dcmi_err(
+        DCM_E_TIMEOUT,
+        "queue: %d remote readers have not read everything; one is "
+        "%llu records behind, last seen %llu ms ago",
+        r->n, (unsigned long long)(q->n - r->peer[0].read),
+        (unsigned long long)((now - r->peer[0].seen_ns) / DCMI_NS_PER_MS));
+}
+
+/*
+ * Readers answer the good-bye when they have read everything before it, and are
+ * forgotten then.
+ */
+dcm_status dcmi_remote_end(dcm_queue *q, uint64_t timeout_ns)
+{
+    const dcmi_watch watch = {
+        .check = check_drained, .arg = q, .timeout_ns = timeout_ns};
+    uint64_t start = 0;
+    dcm_status st = DCM_OK;
+
+    say_bye(q);
+    dcmi_remote_tend(q);
+    while (st == DCM_OK && q->remote->n > 0) {
+        st = dcmi_wait_fd(q->remote->fd, POLLIN, &watch, &start);
+        if (st == DCM_AGAIN)
+            st = DCM_OK;
         dcmi_remote_tend(q);
+    }
+    return q->remote->n == 0 ? DCM_OK : st;
+}
+
+void dcmi_remote_close(dcm_queue *q)
+{
+    dcmi_remote *r = q->remote;
+
+    say_bye(q);
     q->remote = NULL;
-    tear_down(r, 0);
+    tear_down(r);
 }
 
 /* ---- for others to see ------------------------------------------------------ */

@@ -108,7 +108,8 @@ dcm_status dcmi_queue_refuse(const dcm_queue *q, dcmi_queue_role role,
                              const char *call)
 {
     static const char *const ends[] = {
-        "a reader", "the writer", "a reader of chunks", "the writer of chunks"};
+        "a reader", "the writer", "a reader of chunks", "the writer of chunks",
+        "a writer that has finished"};
 
     if (q == NULL)
         return dcmi_err(DCM_E_INVAL, "%s: NULL queue", call);

@@ -540,6 +540,16 @@ dcm_status dcmi_queue_await_free(dcm_queue *q, uint32_t timeout_ms)
     return await_room(q, &need, &d);
 }
 
+/* ---- behind the last record ----------------------------------------------- */
+
+dcm_status dcmi_queue_await_read(dcm_queue *q, uint64_t timeout_ns)
+{
+    const dcmi_queue_need need = {.records = q->n};
+    deadline d = {.timeout_ns = timeout_ns, .has_begun = true};
+
+    return has_room(q, &need) ? DCM_OK : await_room(q, &need, &d);
+}
+
 /* ---- before the first record ---------------------------------------------- */
 
 typedef struct ready_wait {

@@ -144,7 +144,9 @@ static int one_side(int rank, void *arg)
             die_unless(n == bytes && memcmp(buf, want, n) == 0);
         }
     }
-    if (rank != 0) {
+    if (rank == 0) {
+        die_unless(dcm_queue_finish(q, WAIT_MS) == DCM_OK);
+    } else {
         die_unless(dcm_queue_dequeue(q, &n, buf, BUF_BYTES, 0) == DCM_E_PEER);
         die_unless(strstr(dcm_errmsg(), "has closed it") != NULL);
     }
@@ -189,6 +191,7 @@ static int write_until(void)
     }
     i = UINT64_MAX;
     die_unless(dcm_queue_enqueue(q, &i, 8, 0) == DCM_OK);
+    die_unless(dcm_queue_finish(q, WAIT_MS) == DCM_OK);
     dcm_queue_close(q);
     free(buf);
     return 0;
@@ -482,6 +485,8 @@ static int group_side(int rank, void *arg)
                        DCM_OK);
             die_unless(n == sizeof(got) && got == i);
         }
+        if (rank == writer)
+            die_unless(dcm_queue_finish(q, WAIT_MS) == DCM_OK);
         dcm_queue_close(q);
     }
     dcm_group_free(group);

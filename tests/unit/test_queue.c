@@ -640,7 +640,37 @@ static void read_in_group(int rank, dcm_group *group, void *arg)
                    DCM_E_PEER);
     }
     dcm_queue_close(q);
-    die_unless(dcm_queue_create_group(&q, group, 99, NULL) == DCM_E_INVAL);
+    /* One rank's mistake is every rank's failure, and soon. */
+    die_unless(dcm_queue_create_group(&q, group, rank == 0 ? 99 : writer % 2,
+                                      NULL) == DCM_E_INVAL);
+    die_unless(strstr(dcm_errmsg(), "writer 99 of") != NULL);
+    if (dcm_group_nranks(group) == 1)
+        return;
+    die_unless(dcm_queue_create_group(&q, group, rank == 2 ? 1 : 0, NULL) ==
+               DCM_E_MISMATCH);
+    die_unless(strstr(dcm_errmsg(), "rank 2 says that rank 1") != NULL);
+}
+
+/* The writer's end waits for its readers, and is the end. */
+static void test_finish(void **state)
+{
+    unsigned char buf[64];
+    pair p = make(TINY, 0);
+    size_t n;
+
+    (void)state;
+    assert_ok(dcm_queue_enqueue(p.w, "last", 4, 0));
+    assert_status(dcm_queue_finish(p.w, 20), DCM_E_TIMEOUT, "reader 0 (pid ");
+    assert_status(dcm_queue_enqueue(p.w, "more", 4, 0), DCM_E_INVAL,
+                  "has finished");
+    assert_ok(dcm_queue_dequeue(p.r, &n, buf, sizeof(buf), 0));
+    assert_memory_equal(buf, "last", 4);
+    assert_ok(dcm_queue_finish(p.w, 0));
+    assert_status(dcm_queue_dequeue(p.r, &n, buf, sizeof(buf), 0), DCM_E_PEER,
+                  "has closed it");
+    assert_status(dcm_queue_finish(p.r, 0), DCM_E_INVAL, "a reader");
+    assert_status(dcm_queue_finish(NULL, 0), DCM_E_INVAL, "NULL");
+    unmake(&p);
 }
 
 static void test_group(void **state)
@@ -741,6 +771,7 @@ int main(void)
         cmocka_unit_test(test_after_fork),
         cmocka_unit_test(test_stat),
         cmocka_unit_test(test_group),
+        cmocka_unit_test(test_finish),
         cmocka_unit_test(test_chunks),
     };
 
