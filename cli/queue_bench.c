@@ -100,7 +100,18 @@ static unsigned records_of(size_t bytes)
     return (unsigned)((size_t)BUDGET_BYTES / (bytes + 150)) + 100;
 }
 
-/* All meet; false: the bench is over, or a reader has died. */
+/* Whether nobody need wait any more: the writer ended, or a reader has died. */
+static bool is_over(bench *x)
+{
+    if (!atomic_load(&x->b->is_over) && x->reader < 0 &&
+        waitpid(-1, NULL, WNOHANG) != 0) {
+        cli_error("a reader has died");
+        atomic_store(&x->b->is_over, true);
+    }
+    return atomic_load(&x->b->is_over);
+}
+
+/* All meet; false: the bench is over. */
 static bool meet(bench *x)
 {
     const uint32_t step =
@@ -112,26 +123,25 @@ static bool meet(bench *x)
     }
     for (unsigned i = 1;
          atomic_load_explicit(&x->b->step, memory_order_acquire) == step; i++) {
-        if (atomic_load(&x->b->is_over))
-            return false;
         if (i % 1024 == 0)
             (void)sched_yield();
-        if (i % 65536 == 0 && x->reader < 0 &&
-            waitpid(-1, NULL, WNOHANG) != 0) {
-            cli_error("a reader has died");
+        if (i % 65536 == 0 && is_over(x))
             return false;
-        }
         dcmi_relax();
     }
     return true;
 }
 
-static void await_word(const _Atomic uint32_t *word, uint32_t want)
+/* Returns too when the bench is over, which the next meeting tells. */
+static void await_word(bench *x, const _Atomic uint32_t *word, uint32_t want)
 {
     for (unsigned i = 1;
          atomic_load_explicit(word, memory_order_acquire) != want; i++) {
-        if (i % 100000 == 0)
+        if (i % 100000 == 0) {
             (void)sched_yield();
+            if (is_over(x))
+                return;
+        }
         dcmi_relax();
     }
 }
@@ -146,11 +156,11 @@ static double trips(bench *x)
         start = dcmi_now_ns();
         for (uint32_t i = run * TRIPS + 1; i <= (run + 1) * TRIPS; i++) {
             if (x->reader == 0) {
-                await_word(&x->b->ping, i);
+                await_word(x, &x->b->ping, i);
                 atomic_store_explicit(&x->b->pong, i, memory_order_release);
             } else {
                 atomic_store_explicit(&x->b->ping, i, memory_order_release);
-                await_word(&x->b->pong, i);
+                await_word(x, &x->b->pong, i);
             }
         }
         v[run] = (double)(dcmi_now_ns() - start) / TRIPS;
@@ -183,7 +193,7 @@ static double in_place(bench *x, size_t bytes)
 
     for (uint32_t i = 1; i <= IN_PLACE_RUNS; i++) {
         if (x->reader == 0) {
-            await_word(&x->b->ping, i);
+            await_word(x, &x->b->ping, i);
             sum += sum_of(x->b->place, bytes);
             x->b->done_ns[0] = dcmi_now_ns() + (sum == 1);
             atomic_store_explicit(&x->b->pong, i, memory_order_release);
@@ -192,7 +202,7 @@ static double in_place(bench *x, size_t bytes)
 
             memcpy(x->b->place, x->buf, bytes);
             atomic_store_explicit(&x->b->ping, i, memory_order_release);
-            await_word(&x->b->pong, i);
+            await_word(x, &x->b->pong, i);
             v[i - 1] = (double)(x->b->done_ns[0] - start);
         }
     }
