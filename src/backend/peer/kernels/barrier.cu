@@ -18,7 +18,7 @@
  *
  * Model: tests/model/test_peer_kernels.c.
  */
-#include "backend/peer/kernels/sync.cuh"
+#include "backend/peer/kernels/wait.cuh"
 
 DCMK_FN void dcmk_barrier_body(const dcmk_args &a, const dcmk_block &b)
 {

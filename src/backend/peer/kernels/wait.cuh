@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a wait looks at while it is long, and how it gives up.
+ *
+ * Every wait counts its polls.  Now and then it looks whether this rank
+ * has given up elsewhere; more rarely at the clock, the communicator's
+ * fail word and one peer's life and stage.  A peer that is gone may have
+ * sent what is waited for just before: what is missing at the next such
+ * look is missing for good.
+ */
+#ifndef DCMK_WAIT_CUH
+#define DCMK_WAIT_CUH
+
+#include "backend/peer/kernels/epoch.cuh"
+
+enum {
+    DCMK_GLANCE = 32, /* polls between two looks at has_failed */
+    DCMK_LOOK = 1024  /* and at all the rest: 0.2 ms on a GPU */
+};
+
+struct dcmk_spin {
+    uint32_t polls;
+    uint32_t gone; /* a bit a rank: was seen dead, has left, or mismatches */
+    uint64_t start_ns;
+};
+
+/* What is waited for, as it goes into the record. */
+struct dcmk_wanted {
+    uint64_t flag;
+    uint64_t seen; /* a flag of this epoch, but another's, of seen_peer; or 0 */
+    int seen_peer;
+    uint32_t missing; /* a bit a rank */
+    uint32_t phase;
+};
+
+/* In a rare look: `flag` stands where `want.flag` of peer `p` is missing. */
+DCMK_FN void dcmk_miss(dcmk_wanted &want, int p, uint64_t flag)
+{
+    want.missing |= 1u << p;
+    if (flag >> DCMK_SIGN_BITS == want.flag >> DCMK_SIGN_BITS) {
+        want.seen = flag;
+        want.seen_peer = p;
+    }
+}
+
+DCMK_FN int dcmk_first(uint32_t bits)
+{
+    int i = 0;
+
+    while (i < DCMK_RANKS - 1 && (bits >> i & 1u) == 0)
+        i++;
+    return i;
+}
+
+DCMK_SLOW void dcmk_give_up(const dcmk_args &a, uint32_t block,
+                            const dcmk_wanted &want, uint32_t cause, int peer,
+                            uint64_t waited_ns)
+{
+    dcmk_watch *watch = (dcmk_watch *)a.watch;
+    dcmk_record *record = (dcmk_record *)watch->record;
+
+    if (dcmk_claim((uint64_t)&watch->is_claimed)) {
+        record->epoch = want.flag >> DCMK_SIGN_BITS;
+        record->waited_ns = waited_ns;
+        record->seen = want.seen;
+        record->want = want.flag;
+        record->cause = cause;
+        record->peer = (uint32_t)peer;
+        record->phase = want.phase;
+        record->block = block;
+        dcmk_store32_release((uint64_t)&record->state, 1);
+    }
+    dcmk_store32((uint64_t)&watch->has_failed, 1);
+}
+
+/* Whether peer `p` is gone, and how. */
+DCMK_FN uint32_t dcmk_gone(const dcmk_watch *watch, int p)
+{
+    if ((dcmk_load32(watch->life[p]) & DCMK_LIFE_DIED) != 0)
+        return DCMK_CAUSE_DEAD;
+    if (dcmk_load32(watch->stage[p]) == DCMK_STAGE_FREED)
+        return DCMK_CAUSE_LEFT;
+    return DCMK_CAUSE_NONE;
+}
+
+/*
+ * The rare look; true: give up.  Inline: a call that comes back would make the
+ * loop around it save what it holds in registers.
+ */
+DCMK_FN bool dcmk_look(const dcmk_args &a, uint32_t block, dcmk_spin &spin,
+                         const dcmk_wanted &want)
+{
+    const dcmk_watch *watch = (const dcmk_watch *)a.watch;
+    const uint64_t now = dcmk_now_ns();
+    const int p = (int)(spin.polls / DCMK_LOOK % (uint32_t)a.nranks);
+    const int first = dcmk_first(want.missing);
+    uint32_t cause = DCMK_CAUSE_NONE;
+    int peer = first;
+
+    if (spin.start_ns == 0)
+        spin.start_ns = now;
+    if (dcmk_load64(watch->fail) != 0 ||
+        dcmk_load32((uint64_t) &
+                    ((const dcmk_record *)watch->record)->stop) != 0) {
+        cause = DCMK_CAUSE_FAILED;
+    } else if (want.seen != 0) {
+        cause = DCMK_CAUSE_MISMATCH;
+        peer = want.seen_peer;
+    } else if ((want.missing >> p & 1u) != 0 &&
+               dcmk_gone(watch, p) != DCMK_CAUSE_NONE) {
+        if ((spin.gone >> p & 1u) != 0) {
+            cause = dcmk_gone(watch, p);
+            peer = p;
+        }
+        spin.gone |= 1u << p;
+    } else if (now - spin.start_ns >= a.timeout_ns) {
+        cause = DCMK_CAUSE_LATE;
+    }
+    if (cause == DCMK_CAUSE_NONE)
+        return false;
+    dcmk_give_up(a, block, want, cause, peer, now - spin.start_ns);
+    return true;
+}
+
+/*
+ * After DCMK_GLANCE polls that found something missing: a glance; true: this rank
+ * has given up in another block or call.  *is_look_p: it is time for a look too.
+ */
+DCMK_FN bool dcmk_glance(const dcmk_args &a, dcmk_spin &spin, bool *is_look_p)
+{
+    const dcmk_watch *watch = (const dcmk_watch *)a.watch;
+
+    spin.polls += DCMK_GLANCE;
+    *is_look_p = spin.polls % DCMK_LOOK == 0;
+    return dcmk_load32((uint64_t)&watch->has_failed) != 0;
+}
+
+#endif /* DCMK_WAIT_CUH */
