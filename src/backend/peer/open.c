@@ -18,6 +18,7 @@
 #include "backend/peer/ctx.h"
 #include "backend/peer/image.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "group/vote.h"
 #include "memory/pinned.h"
 #include "os/memfd.h"
@@ -466,23 +467,33 @@ dcm_status dcmi_peer_open(void **ctx_p, const dcm_backend_env *env)
     return DCM_OK;
 }
 
-/*
- * Wait for this rank's own kernels, for a while: they may be about to end.  Then
- * tell them to stop; they look at the record's page.
- */
-static void drain(dcmi_peer *c)
+/* Whether a stream has nothing left to do, after DRAIN_NS at most. */
+static bool is_drained(const dcmi_peer *c, dcm_stream stream)
 {
     const uint64_t start = dcmi_now_ns();
 
-    while (c->has_last && !dcmi_peer_has_record(c) &&
-           c->home.cuda->stream_query(c->last) == DCMI_CU_NOT_READY &&
-           dcmi_now_ns() - start < DRAIN_NS)
+    while (c->home.cuda->stream_query(stream) == DCMI_CU_NOT_READY) {
+        if (dcmi_now_ns() - start >= DRAIN_NS)
+            return false;
         dcmi_nap_ns(50000);
+    }
+    return true;
+}
+
+/*
+ * Wait for this rank's own kernels, for a while: they may be about to end.  Then
+ * tell them to stop; they look at the record's page.  False: the caller's stream
+ * still has work, so a kernel of ours may be yet to run.
+ */
+static bool drain(dcmi_peer *c)
+{
+    bool is_idle =
+        !c->has_last || dcmi_peer_has_record(c) || is_drained(c, c->last);
+
     __atomic_store_n(&c->record->stop, 1, __ATOMIC_RELEASE);
-    if (c->has_last)
-        (void)c->home.cuda->stream_sync(c->last);
-    if (c->stream != NULL)
-        (void)c->home.cuda->stream_sync(c->stream);
+    if (!is_idle || dcmi_peer_has_record(c))
+        is_idle = !c->has_last || is_drained(c, c->last);
+    return is_idle && (c->stream == NULL || is_drained(c, c->stream));
 }
 
 void dcmi_peer_close(void *ctx)
@@ -497,8 +508,20 @@ void dcmi_peer_close(void *ctx)
         return;
     }
     (void)cuda->capture_mode(&mode);
-    if (c->record != NULL)
-        drain(c);
+    if (c->record != NULL && !drain(c)) {
+        /* Freed memory under a kernel would take the whole context along. */
+        dcmi_log(DCM_LOG_WARN,
+                 "rank %d: the stream of the last call still has work after "
+                 "%d s; the memory of the communicator stays until the process "
+                 "ends",
+                 c->rank, (int)(2ll * DRAIN_NS / 1000000000));
+        dcmi_pinned_abandon(c->team_page);
+        (void)dcmi_mapping_ref(c->team->group->mapping); /* the hall's page */
+        (void)cuda->capture_mode(&mode);
+        dcmi_cuda_exit(&c->home, is_pushed);
+        free(c);
+        return;
+    }
     dcmi_pinned_put(cuda, c->team_page);
     dcmi_pinned_put(cuda, c->hall_page);
     dcmi_symmetric_free(c->staging);
