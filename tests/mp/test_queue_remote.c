@@ -363,40 +363,82 @@ static void send_garbage(uint16_t port)
     (void)close(fd);
 }
 
-/* One that has the public key, and proves nothing. */
-static void send_unproven(const dcmi_queue_passport *pass)
-{
-    dcmi_remote_words words = {.kind = DCMI_REMOTE_CREDIT, .n = {~0ull, 1}};
-    char key[DCMI_ZMQ_KEY_CHARS + 1] = {0};
-    char mine[2][DCMI_ZMQ_KEY_CHARS + 1];
+/* One that has the public key, and not the secret. */
+typedef struct stranger {
     const dcmi_zmq *z;
-    char where[64];
     void *ctx;
     void *s;
+} stranger;
 
-    assert_ok(dcmi_zmq_open(&z));
-    ctx = z->ctx_new_fn();
-    s = z->socket_fn(ctx, DCMI_ZMQ_DEALER);
+static void come(stranger *g, const dcmi_queue_passport *pass)
+{
+    char key[DCMI_ZMQ_KEY_CHARS + 1] = {0};
+    char mine[2][DCMI_ZMQ_KEY_CHARS + 1];
+    char where[64];
+
+    assert_ok(dcmi_zmq_open(&g->z));
+    g->ctx = g->z->ctx_new_fn();
+    g->s = g->z->socket_fn(g->ctx, DCMI_ZMQ_DEALER);
     if (pass->remote.has_curve != 0) {
         memcpy(key, pass->remote.curve_key, sizeof(pass->remote.curve_key));
-        assert_int_equal(z->curve_keypair_fn(mine[0], mine[1]), 0);
-        (void)z->setsockopt_fn(s, DCMI_ZMQ_CURVE_SERVERKEY, key, sizeof(key));
-        (void)z->setsockopt_fn(s, DCMI_ZMQ_CURVE_PUBLICKEY, mine[0],
-                               sizeof(mine[0]));
-        (void)z->setsockopt_fn(s, DCMI_ZMQ_CURVE_SECRETKEY, mine[1],
-                               sizeof(mine[1]));
+        assert_int_equal(g->z->curve_keypair_fn(mine[0], mine[1]), 0);
+        (void)g->z->setsockopt_fn(g->s, DCMI_ZMQ_CURVE_SERVERKEY, key,
+                                  sizeof(key));
+        (void)g->z->setsockopt_fn(g->s, DCMI_ZMQ_CURVE_PUBLICKEY, mine[0],
+                                  sizeof(mine[0]));
+        (void)g->z->setsockopt_fn(g->s, DCMI_ZMQ_CURVE_SECRETKEY, mine[1],
+                                  sizeof(mine[1]));
     }
     (void)snprintf(where, sizeof(where), "tcp://127.0.0.1:%u",
                    (unsigned)pass->remote.port);
-    assert_int_equal(z->connect_fn(s, where), 0);
+    assert_int_equal(g->z->connect_fn(g->s, where), 0);
+}
+
+static void go(const stranger *g)
+{
+    assert_int_equal(dcmi_remote_set(g->z, g->s, DCMI_ZMQ_LINGER, 2000),
+                     DCM_OK);
+    (void)g->z->close_fn(g->s);
+    (void)g->z->ctx_term_fn(g->ctx);
+}
+
+/* Proves nothing. */
+static void send_unproven(const dcmi_queue_passport *pass)
+{
+    dcmi_remote_words words = {.kind = DCMI_REMOTE_CREDIT, .n = {~0ull, 1}};
+    stranger g;
+
+    come(&g, pass);
     for (unsigned i = 0; i < 20; i++) {
         words.kind = DCMI_REMOTE_PROOF + i % 4;
-        (void)z->send_fn(s, &words, 1 + i * 4, 0); /* and of wrong sizes */
-        (void)z->send_fn(s, &words, sizeof(words), 0);
+        (void)g.z->send_fn(g.s, &words, 1 + i * 4, 0); /* and of wrong sizes */
+        (void)g.z->send_fn(g.s, &words, sizeof(words), 0);
     }
-    assert_int_equal(dcmi_remote_set(z, s, DCMI_ZMQ_LINGER, 2000), DCM_OK);
-    (void)z->close_fn(s);
-    (void)z->ctx_term_fn(ctx);
+    go(&g);
+}
+
+/* Claims to have proved: it is counted, and neither answered nor let in. */
+static void forge_proof(dcm_queue *q, const dcmi_queue_passport *pass)
+{
+    const dcmi_remote_words words = {.kind = DCMI_REMOTE_PROOF};
+    const uint64_t start = dcmi_now_ns();
+    dcm_queue_info info = {.size = sizeof(info)};
+    int before;
+    stranger g;
+    char byte;
+
+    assert_ok(dcm_queue_stat(q, &info, NULL, 0));
+    before = info.refused;
+    come(&g, pass);
+    (void)g.z->send_fn(g.s, &words, sizeof(words), 0);
+    do {
+        dcmi_remote_tend(q);
+        assert_ok(dcm_queue_stat(q, &info, NULL, 0));
+        assert_int_equal(info.nremote, 1);
+        assert_true(dcmi_now_ns() - start < WAIT_MS * DCMI_NS_PER_MS);
+    } while (info.refused == before);
+    assert_true(g.z->recv_fn(g.s, &byte, 1, DCMI_ZMQ_DONTWAIT) < 0);
+    go(&g);
 }
 
 static void test_strangers(void **state)
@@ -421,6 +463,7 @@ static void test_strangers(void **state)
     assert_ok(dcm_queue_wait_ready(q, 0));
     assert_int_equal(pthread_join(thread, NULL), 0);
 
+    forge_proof(q, &pass); /* first: nothing else is counted yet */
     mp_spawn(&mp, 2, wrong_side, NULL);
     while (mp_alive(&mp))
         dcmi_remote_tend(q);
