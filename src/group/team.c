@@ -53,11 +53,69 @@ void dcmi_team_title(dcmi_team *team, const char *backend)
                       backend, team->group->job);
 }
 
+/* The ranks that `rank` waits for in this communicator, by what it recorded. */
+static uint64_t waits_of(const dcmi_team *team, int rank)
+{
+    return atomic_load_explicit(
+        &record_of(team->shared, team->nranks)->rank[rank].wait.ranks,
+        memory_order_acquire);
+}
+
+/*
+ * Who keeps this rank waiting in the end: of the ranks it waits for, those that
+ * these wait for, and so on, the ones that do not wait themselves.  0: all wait.
+ */
+static uint64_t last_in_line(const dcmi_team *team)
+{
+    uint64_t seen = 0;
+    uint64_t idle = 0;
+    uint64_t next = team->who.ranks;
+
+    while (next != 0) {
+        const int r = __builtin_ctzll(next);
+        const uint64_t theirs = r == team->rank ? 0 : waits_of(team, r);
+
+        seen |= 1ull << r;
+        if (r != team->rank && theirs == 0)
+            idle |= 1ull << r;
+        next = (next | theirs) & ~seen;
+    }
+    return idle;
+}
+
+/* The deadline has passed: name the rank that holds the others up. */
+static DCMI_COLD dcm_status expire(dcmi_team *team)
+{
+    const uint64_t direct = team->who.ranks;
+    const uint64_t idle = last_in_line(team);
+    char name[64];
+    char what[128];
+    dcm_status st;
+
+    team->who.culprit = __builtin_ctzll(direct);
+    (void)dcmi_group_name_rank(team->group, team->who.culprit, name,
+                               sizeof(name));
+    if (idle == 0)
+        return dcmi_err(DCM_E_TIMEOUT,
+                        "this rank waits for %s and it for this one, itself or "
+                        "through others: nobody is absent, the calls do not "
+                        "fit together",
+                        name);
+    (void)snprintf(what, sizeof(what), "%s waits too: ", name);
+    team->who.what = (idle & direct) != 0 ? "" : what;
+    team->who.ranks = idle;
+    st = dcmi_peer_check(&team->who, true);
+    team->who.what = "";
+    team->who.ranks = direct;
+    return st;
+}
+
 /* The check of a team's waits: arg is the team. */
 static dcm_status check_wait(void *arg, bool expired)
 {
     dcmi_team *team = arg;
     char name[64];
+    dcm_status st;
 
     dcmi_record_look(&team->recorder, &(dcmi_record_looking){
                                           .ranks = team->who.ranks,
@@ -79,7 +137,8 @@ static dcm_status check_wait(void *arg, bool expired)
             DCM_E_PEER, "%s has freed its communicator",
             dcmi_group_name_rank(team->group, r, name, sizeof(name)));
     }
-    return dcmi_peer_check(&team->who, expired);
+    st = dcmi_peer_check(&team->who, false);
+    return st == DCM_OK && expired ? expire(team) : st;
 }
 
 void dcmi_team_init(dcmi_team *team, dcm_group *group, dcmi_team_shared *shared,

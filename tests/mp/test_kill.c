@@ -446,10 +446,10 @@ static int report_late(int rank, void *arg)
             die_unless(strstr(dcm_errmsg(), "rank 2 (pid ") != NULL);
             atomic_fetch_add(&w->stage, 1);
         }
-        check_late(comm, rank, i == 0 ? 2000000000ull : 50000000ull);
+        check_late(comm, rank, i == 0 ? 2000000000ull : 100000000ull);
         dcm_comm_free(comm);
         die_unless(dcm_comm_new(&comm, group, NULL) == DCM_OK);
-        dcm_comm_set_timeout(comm, 50);
+        dcm_comm_set_timeout(comm, 100);
     }
     dcm_comm_free(comm);
     dcm_group_free(group);
@@ -467,6 +467,50 @@ static void test_late(void **state)
     w->victim = 2;
     mp_spawn(&mp, 3, report_late, NULL);
     mp_wait(&mp, 60000, 0);
+}
+
+/* Rank 0 waits for rank 2 with all the time in the world, rank 1 for rank 0. */
+static int wait_in_line(int rank, void *arg)
+{
+    const bool in_circle = *(const bool *)arg;
+    const struct timespec poll = {.tv_nsec = 1000000};
+    const int from = rank == 0 ? 2 : rank - 1;
+    dcm_failure f = {.size = sizeof(f)};
+    dcm_group *group;
+    dcm_comm *comm;
+    float x = 0;
+
+    join(&group, &comm, rank, 60000);
+    if (rank == 1)
+        dcm_comm_set_timeout(comm, 500);
+    if (rank == 2 && !in_circle) {
+        while (dcm_comm_check(comm) == DCM_OK)
+            (void)nanosleep(&poll, NULL);
+    } else {
+        die_unless(dcm_recv(comm, &x, 1, DCM_F32, from, NULL) == DCM_E_TIMEOUT);
+        dcm_comm_failure(comm, &f);
+        die_unless(f.reporter == 1 && f.rank == (in_circle ? 0 : 2));
+        die_unless(rank != 1 ||
+                   strstr(f.message, in_circle ? "nobody is absent"
+                                               : "waits too: rank 2 (pid "));
+    }
+    dcm_comm_free(comm);
+    dcm_group_free(group);
+    return 0;
+}
+
+/* Who waits for one that waits too blames the end of the line. */
+static void test_blame(void **state)
+{
+    static const bool in_circle[] = {false, true};
+    mp_world mp;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        fresh_world(3);
+        mp_spawn(&mp, 3, wait_in_line, (void *)(uintptr_t)&in_circle[i]);
+        mp_wait(&mp, 60000, 0);
+    }
 }
 
 /* ---- abort, other calls, short memory --------------------------------------- */
@@ -561,8 +605,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kill),        cmocka_unit_test(test_slow),
         cmocka_unit_test(test_kill_others), cmocka_unit_test(test_late),
-        cmocka_unit_test(test_abort),       cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_stop_others),
+        cmocka_unit_test(test_blame),       cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_memory),      cmocka_unit_test(test_stop_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

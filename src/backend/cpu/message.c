@@ -92,7 +92,10 @@ static DCMI_COLD dcm_status give_up(batch *b, dcmi_wait *w, dcm_status st)
     dcmi_wait_end(w);
     b->c->team->waited_ns = dcmi_wait_ns(w);
     if (who >= 0)
-        b->c->team->op = (b->pending[RECVS] >> who & 1) != 0 ? "recv" : "send";
+        b->c->team->op = (b->pending[SENDS] >> who & 1) == 0 ||
+                                 (b->pending[RECVS] >> who & 1) != 0
+                             ? "recv"
+                             : "send";
     return dcmi_team_fail(b->c->team, st, who);
 }
 
