@@ -75,7 +75,8 @@ static void write_lines(dcmi_line *line, const unsigned char *src, size_t bytes,
         src += DCMI_LINE_DATA;
         bytes -= DCMI_LINE_DATA;
     }
-    memcpy(line->data, src, bytes);
+    if (bytes > 0) /* src may be NULL */
+        memcpy(line->data, src, bytes);
     atomic_store_explicit(&line->flag, flag, memory_order_release);
 }
 
@@ -207,8 +208,7 @@ dcm_status dcmi_cpu_mail_exchange(dcmi_cpu *c, const dcm_coll *coll,
     const void *src[DCM_MAX_RANKS];
     const size_t bytes = x->is_staging ? x->most * lanes : 0;
 
-    write_lines(dcmi_cpu_mail(c, c->rank), bytes > 0 ? x->out[0].at : gathered,
-                bytes, flag);
+    write_lines(dcmi_cpu_mail(c, c->rank), x->out[0].at, bytes, flag);
     dcmi_bells_ring(&c->team->shared->bells, c->nranks);
     DCMI_CPU_PATH(c, "mail");
     for (int r = 0; r < c->nranks; r++) {
