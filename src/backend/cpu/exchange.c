@@ -4,16 +4,16 @@
  *
  * A rank stages one lane for all its readers, or one a reader; exchange_plan.c
  * says which.  A lane is cut into pieces; piece k of all lanes lies in slot
- * k % WINDOW of this message's part of the ring.  Step k of a rank:
- *     1. stage its piece k, after every reader of piece k - WINDOW, which lay in
- *        the same slot, has counted it in `done`; count piece k in line 0
+ * k % W of this message's part of the ring.  Step k of a rank:
+ *     1. stage its piece k, after every reader of piece k - W, which lay in the
+ *        same slot, has counted it in `done`; count piece k in line 0
  *     2. take piece k - 1 of every rank that has one for this one, after it was
  *        counted; count it in `done`
  *
  * Nobody waits for ever: consider the rank that is least far.  In step k it waits
- * for `done` of k - WINDOW, which a rank counts in its step k - WINDOW + 1 < k, and
- * for pieces k - 1, which were staged in their owners' steps k - 1.  Both lie
- * behind everyone else.
+ * for `done` of k - W, which a rank counts in its step k - W + 1 < k, and for
+ * pieces k - 1, which were staged in their owners' steps k - 1.  Both lie behind
+ * everyone else.
  *
  * A rank whose src lies in an arena stages nothing: its header says where src is,
  * and its line 0 counts every piece at once.  Readers take the pieces from src
@@ -30,6 +30,11 @@
  * line 0, with count 0 when it stages nothing, and waits for everyone's: so the
  * root of a broadcast waits until all have come, but not until they have read.
  *
+ * A message that goes round its window meets everyone before it stages.  By (b) all
+ * that was staged earlier has then been read, so it lies at the ring's beginning,
+ * always: the rest of the ring leaves the caches to src and dst.  It takes half of
+ * the ring at most, so what comes next, a quarter at most, finds room behind it.
+ *
  * In place: a rank writes a part of dst in step k only where it staged or kept that
  * very part in step k - 1 or before, so all_to_all may have src == dst.  Where src is
  * read in place, dst may share with it only the part that this rank keeps, which
@@ -45,6 +50,8 @@
 enum {
     PIECES_A_RING = 16,
     WINDOW = 4,
+    /* Of one rank that stages for all, so that as much lies in the caches. */
+    WINDOW_OF_ONE = 8,
 };
 
 /* Counts of one that has staged, or read, all there is. */
@@ -56,13 +63,16 @@ typedef struct run {
     const dcm_coll *coll;
     const dcmi_exchange *x;
     size_t lanes;
-    size_t piece;                    /* bytes of a lane in a slot */
-    size_t ring;                     /* where this message's slots are */
-    size_t n_out;                    /* pieces that this rank stages */
-    size_t n_in;                     /* and takes */
-    bool is_large;                   /* dst is written past the caches */
-    bool is_direct;                  /* this rank's src is read where it is */
-    uint64_t direct;                 /* the ranks whose src is */
+    size_t piece;    /* bytes of a lane in a slot */
+    size_t ring;     /* where this message's slots are */
+    size_t window;   /* slots */
+    bool goes_round; /* there are more pieces than slots */
+    bool keeps;      /* what it stages it also puts into its own dst */
+    size_t n_out;    /* pieces that this rank stages */
+    size_t n_in;     /* and takes */
+    bool is_large;   /* dst is written past the caches */
+    bool is_direct;  /* this rank's src is read where it is */
+    uint64_t direct; /* the ranks whose src is */
     const unsigned char **direct_at; /* of those: this rank's lane */
 } run;
 
@@ -97,6 +107,14 @@ static void cut(run *u)
     size_t take = WINDOW * slot;
 
     u->piece = whole;
+    u->window = WINDOW;
+    u->goes_round = !u->x->is_private && most > WINDOW * whole;
+    if (u->goes_round) {
+        u->c->ring_at = 0;
+        if (u->x->is_from_one && !u->c->is_far)
+            u->window = WINDOW_OF_ONE;
+        take = u->window * slot;
+    }
     if (!u->x->is_private && most <= whole) {
         u->piece = (most + DCMI_SECTOR - 1) & ~(size_t)(DCMI_SECTOR - 1);
         if (u->piece == 0)
@@ -112,7 +130,7 @@ static void cut(run *u)
 static unsigned char *slot_of(const run *u, int rank, size_t lane, size_t k)
 {
     return dcmi_cpu_ring(u->c, rank) + u->ring +
-           (k % WINDOW * u->lanes + lane) * u->piece;
+           (k % u->window * u->lanes + lane) * u->piece;
 }
 
 /* Piece k of what comes from `rank`. */
@@ -142,7 +160,7 @@ static dcm_status stage_lane(const run *u, int lane, size_t k)
     unsigned char *to = slot_of(u, c->rank, (size_t)lane, k);
     const unsigned char *from;
 
-    for (int r = 0; r < c->nranks && k >= WINDOW && bytes > 0; r++) {
+    for (int r = 0; r < c->nranks && k >= u->window && bytes > 0; r++) {
         const bool reads =
             u->x->is_shared ? (u->x->readers >> r & 1) != 0 : r == lane;
         dcm_status st;
@@ -150,7 +168,7 @@ static dcm_status stage_lane(const run *u, int lane, size_t k)
         if (!reads)
             continue;
         st = dcmi_cpu_await(c, r, &c->region[r]->done.v,
-                            dcmi_cpu_word(c, (uint32_t)(k - WINDOW + 1)));
+                            dcmi_cpu_word(c, (uint32_t)(k - u->window + 1)));
         if (DCMI_UNLIKELY(st != DCM_OK))
             return st;
     }
@@ -158,6 +176,8 @@ static dcm_status stage_lane(const run *u, int lane, size_t k)
         return DCM_OK;
     from = out->at + k * u->piece;
     dcmi_cpu_copy_in(c, to, from, bytes);
+    if (u->keeps)
+        dcmi_cpu_exchange_put(c, u->x, c->rank, from, k * u->piece, bytes);
     return DCM_OK;
 }
 
@@ -218,7 +238,7 @@ static dcm_status finish(const run *u, size_t k)
             return st;
     }
     take(u, k);
-    if (u->n_in > WINDOW || u->direct != 0)
+    if (u->n_in > u->window || u->direct != 0)
         dcmi_cpu_post(
             c, &c->region[c->rank]->done.v,
             dcmi_cpu_word(c, k + 1 == u->n_in ? ALL_READ : (uint32_t)k + 1));
@@ -333,7 +353,7 @@ static dcm_status steps(run *u)
     for (size_t k = 0; k <= n && st == DCM_OK; k++) {
         if (k < u->n_out)
             st = stage(u, k);
-        if (k == 0 && st == DCM_OK)
+        if (k == 0 && st == DCM_OK && !u->goes_round)
             st = meet(u);
         if (k > 0 && k - 1 < u->n_in && st == DCM_OK)
             st = finish(u, k - 1);
@@ -341,8 +361,8 @@ static dcm_status steps(run *u)
     return st;
 }
 
-static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
-                         const dcmi_exchange *x)
+/* Takes x->own away when it has been put where it belongs. */
+static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 {
     const unsigned char *direct_at[DCM_MAX_RANKS];
     run u = {
@@ -355,6 +375,8 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
     };
     dcm_status st;
 
+    u.keeps = x->is_shared && x->is_staging && !u.is_direct &&
+              !x->is_reduction && dcmi_cpu_exchange_keeps(c, x);
     begin(&u);
     if (u.is_direct)
         DCMI_CPU_PATH(c, "direct");
@@ -364,9 +386,14 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll,
     if (st != DCM_OK)
         return st;
     cut(&u);
-    if (x->is_staging && !u.is_direct && u.n_out == 0)
+    if (x->is_staging && !u.is_direct && (u.n_out == 0 || u.goes_round))
         post_count(c, 0);
-    st = steps(&u);
+    if (u.goes_round)
+        st = meet(&u);
+    if (st == DCM_OK)
+        st = steps(&u);
+    if (u.keeps)
+        x->own = NULL;
     return u.is_direct && st == DCM_OK ? await_readers(&u) : st;
 }
 

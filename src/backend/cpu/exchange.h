@@ -18,6 +18,7 @@ typedef struct dcmi_exchange {
     dcmi_header header; /* the same on all ranks but for the arena */
     bool is_shared;  /* all readers read one lane, out[0]; else lane r is r's */
     bool is_staging; /* this rank stages */
+    bool is_from_one;  /* no other than the root stages */
     bool is_reduction; /* what is read is reduced into in[rank] */
     bool is_ragged;    /* blocks differ, or lie in rows: no mail */
     bool is_large;     /* dst is written past the caches */
@@ -40,7 +41,8 @@ void dcmi_cpu_exchange_put(const dcmi_cpu *c, const dcmi_exchange *x, int rank,
                            const unsigned char *from, size_t offset,
                            size_t bytes);
 
-/* This rank's own part, when it does not lie there already. */
+/* This rank's own part, when it does not lie there already; whether it does not. */
+bool dcmi_cpu_exchange_keeps(const dcmi_cpu *c, const dcmi_exchange *x);
 void dcmi_cpu_exchange_keep(const dcmi_cpu *c, const dcm_coll *coll,
                             const dcmi_exchange *x);
 

@@ -164,6 +164,7 @@ static void gather(const dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 
 static void scatter(const dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 {
+    x->is_from_one = true;
     x->is_staging = c->rank == coll->root;
     if (x->is_staging)
         plan_lanes(c, coll, x);
@@ -172,6 +173,7 @@ static void scatter(const dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 
 static void broadcast(const dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 {
+    x->is_from_one = true;
     x->is_staging = c->rank == coll->root;
     x->is_shared = true;
     if (x->is_staging) {

@@ -42,16 +42,27 @@ void dcmi_cpu_exchange_reduce(const dcmi_cpu *c, const dcm_coll *coll,
     });
 }
 
+bool dcmi_cpu_exchange_keeps(const dcmi_cpu *c, const dcmi_exchange *x)
+{
+    const dcmi_part *in = &x->in[c->rank];
+
+    if (in->bytes == 0 || x->own == NULL)
+        return false;
+    if (x->is_reduction)
+        return c->nranks == 1;
+    return x->row != 0 || in->at != x->own;
+}
+
 void dcmi_cpu_exchange_keep(const dcmi_cpu *c, const dcm_coll *coll,
                             const dcmi_exchange *x)
 {
     const dcmi_part *in = &x->in[c->rank];
     const void *src[1] = {x->own};
 
-    if (in->bytes == 0 || x->own == NULL)
+    if (!dcmi_cpu_exchange_keeps(c, x))
         return;
-    if (!x->is_reduction && (x->row != 0 || in->at != x->own))
+    if (!x->is_reduction)
         dcmi_cpu_exchange_put(c, x, c->rank, x->own, 0, in->bytes);
-    if (x->is_reduction && c->nranks == 1)
+    else
         dcmi_cpu_exchange_reduce(c, coll, x, src, 0, in->bytes);
 }
