@@ -177,7 +177,7 @@ def other_operations():
             return Setting(peer, variant, "f32", 2, op=op,
                            sizes=(OTHER_MIN, most), **more)
 
-        for variant in ("private", "rewritten"):
+        for variant in ("private", "private_rewritten", "rewritten"):
             yield make("devcomm", variant)
         for variant, args, env, ops in OPENMPI_OTHER:
             if op in ops:

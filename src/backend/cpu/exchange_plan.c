@@ -111,12 +111,17 @@ static bool is_large(const dcmi_cpu *c, const dcmi_exchange *x)
     return !x->is_reduction && total >= STREAM_MIN;
 }
 
-/* Whether all of src can be read where it is; its place goes into the header. */
+/*
+ * Whether all of src can be read where it is; its place goes into the header.  Not
+ * of a broadcast: what is src with one root is dst with the next, and to write what
+ * the others have read costs up to three times what a copy does.
+ */
 static void find_arena(const dcmi_cpu *c, const dcm_coll *coll,
                        dcmi_exchange *x)
 {
     const bool writes_src =
-        coll->kind == DCM_COLL_ALL_TO_ALL && coll->src == coll->dst;
+        coll->kind == DCM_COLL_BROADCAST ||
+        (coll->kind == DCM_COLL_ALL_TO_ALL && coll->src == coll->dst);
     size_t bytes = x->out[0].bytes;
 
     if (!x->is_staging || x->is_private || writes_src)
