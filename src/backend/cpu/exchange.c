@@ -17,7 +17,7 @@
  *
  * A rank whose src lies in an arena stages nothing: its header says where src is,
  * and its line 0 counts every piece at once.  Readers take the pieces from src
- * itself; at their end they set `done` to ALL_READ, and the owner waits for that
+ * itself; at their end they set `done` to DCMI_ALL_READ, and the owner waits for that
  * before it leaves, as the caller may write src then.  Nobody waits for its end, so
  * the above holds.  Each reader sees from each header which way that rank's pieces
  * come, so ranks need not agree.  An all_to_all in place would write into src what
@@ -54,34 +54,12 @@ enum {
     WINDOW_OF_ONE = 8,
 };
 
-/* Counts of one that has staged, or read, all there is. */
-#define ALL_STAGED 0x7fffffffu
-#define ALL_READ   0xffffffffu
-
-typedef struct run {
-    dcmi_cpu *c;
-    const dcm_coll *coll;
-    const dcmi_exchange *x;
-    size_t lanes;
-    size_t piece;    /* bytes of a lane in a slot */
-    size_t ring;     /* where this message's slots are */
-    size_t window;   /* slots */
-    bool goes_round; /* there are more pieces than slots */
-    bool keeps;      /* what it stages it also puts into its own dst */
-    size_t n_out;    /* pieces that this rank stages */
-    size_t n_in;     /* and takes */
-    bool is_large;   /* dst is written past the caches */
-    bool is_direct;  /* this rank's src is read where it is */
-    uint64_t direct; /* the ranks whose src is */
-    const unsigned char **direct_at; /* of those: this rank's lane */
-} run;
-
-static size_t pieces(const run *u, size_t bytes)
+static size_t pieces(const dcmi_exchange_run *u, size_t bytes)
 {
     return (bytes + u->piece - 1) / u->piece;
 }
 
-static void count_pieces(run *u)
+static void count_pieces(dcmi_exchange_run *u)
 {
     const dcmi_exchange *x = u->x;
     const int rank = u->c->rank;
@@ -99,7 +77,7 @@ static void count_pieces(run *u)
 }
 
 /* Cut the message; all ranks take the same part of the ring. */
-static void cut(run *u)
+static void cut(dcmi_exchange_run *u)
 {
     const size_t slot = u->c->ring_bytes / PIECES_A_RING;
     const size_t whole = slot / u->lanes & ~(size_t)(DCMI_SECTOR - 1);
@@ -127,15 +105,16 @@ static void cut(run *u)
     count_pieces(u);
 }
 
-static unsigned char *slot_of(const run *u, int rank, size_t lane, size_t k)
+static unsigned char *slot_of(const dcmi_exchange_run *u, int rank, size_t lane,
+                              size_t k)
 {
     return dcmi_cpu_ring(u->c, rank) + u->ring +
            (k % u->window * u->lanes + lane) * u->piece;
 }
 
 /* Piece k of what comes from `rank`. */
-static const unsigned char *source(const run *u, int rank, size_t lane,
-                                   size_t k)
+static const unsigned char *source(const dcmi_exchange_run *u, int rank,
+                                   size_t lane, size_t k)
 {
     if ((u->direct >> rank & 1) != 0)
         return u->direct_at[rank] + k * u->piece;
@@ -143,7 +122,7 @@ static const unsigned char *source(const run *u, int rank, size_t lane,
 }
 
 /* Piece k of `bytes`: where it begins, and its size. */
-static size_t piece_bytes(const run *u, size_t bytes, size_t k)
+static size_t piece_bytes(const dcmi_exchange_run *u, size_t bytes, size_t k)
 {
     const size_t first = k * u->piece;
 
@@ -152,7 +131,7 @@ static size_t piece_bytes(const run *u, size_t bytes, size_t k)
     return bytes - first < u->piece ? bytes - first : u->piece;
 }
 
-static dcm_status stage_lane(const run *u, int lane, size_t k)
+static dcm_status stage_lane(const dcmi_exchange_run *u, int lane, size_t k)
 {
     dcmi_cpu *c = u->c;
     const dcmi_part *out = &u->x->out[lane];
@@ -181,7 +160,7 @@ static dcm_status stage_lane(const run *u, int lane, size_t k)
     return DCM_OK;
 }
 
-static dcm_status stage(const run *u, size_t k)
+static dcm_status stage(const dcmi_exchange_run *u, size_t k)
 {
     dcmi_cpu *c = u->c;
     dcm_status st = DCM_OK;
@@ -202,7 +181,7 @@ static dcm_status stage(const run *u, size_t k)
 }
 
 /* Piece k of everyone's; all that have one have counted it. */
-static void take(const run *u, size_t k)
+static void take(const dcmi_exchange_run *u, size_t k)
 {
     const dcmi_cpu *c = u->c;
     const size_t lane = u->x->is_shared ? 0 : (size_t)c->rank;
@@ -223,7 +202,7 @@ static void take(const run *u, size_t k)
                                  piece_bytes(u, u->x->in[c->rank].bytes, k));
 }
 
-static dcm_status finish(const run *u, size_t k)
+static dcm_status finish(const dcmi_exchange_run *u, size_t k)
 {
     dcmi_cpu *c = u->c;
     dcm_status st;
@@ -239,113 +218,13 @@ static dcm_status finish(const run *u, size_t k)
     }
     take(u, k);
     if (u->n_in > u->window || u->direct != 0)
-        dcmi_cpu_post(
-            c, &c->region[c->rank]->done.v,
-            dcmi_cpu_word(c, k + 1 == u->n_in ? ALL_READ : (uint32_t)k + 1));
+        dcmi_cpu_post(c, &c->region[c->rank]->done.v,
+                      dcmi_cpu_word(c, k + 1 == u->n_in ? DCMI_ALL_READ
+                                                        : (uint32_t)k + 1));
     return DCM_OK;
 }
 
-/* Where `rank` says that its src is, if it is in an arena. */
-static dcm_status find_direct(run *u, int rank)
-{
-    const dcmi_cpu *c = u->c;
-    const unsigned char *src;
-    dcmi_header h;
-    char name[64];
-
-    memcpy(&h, dcmi_cpu_mail(c, rank)->data, sizeof(h));
-    if (h.arena == 0 || u->x->in[rank].bytes == 0)
-        return DCM_OK;
-    src = dcmi_cpu_arena_at(c, h.arena, rank, h.src_offset);
-    if (src == NULL)
-        return dcmi_team_fail(
-            c->team,
-            dcmi_err(
-                DCM_E_MISMATCH,
-                "%s gave src from an arena that rank %d has freed",
-                dcmi_group_name_rank(c->team->group, rank, name, sizeof(name)),
-                c->rank),
-            c->rank);
-    u->direct |= 1ull << rank;
-    u->direct_at[rank] = src + (u->x->is_shared ? 0 : u->x->skip);
-    return DCM_OK;
-}
-
-/* Those who read src where it is have done so. */
-static dcm_status await_readers(const run *u)
-{
-    dcmi_cpu *c = u->c;
-    dcm_status st = DCM_OK;
-
-    for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
-        const bool reads = u->x->is_shared
-                               ? (u->x->readers >> r & 1) != 0
-                               : r != c->rank && u->x->out[r].bytes > 0;
-
-        if (reads)
-            st = dcmi_cpu_await(c, r, &c->region[r]->done.v,
-                                dcmi_cpu_word(c, ALL_READ));
-    }
-    return st;
-}
-
-/* Between two ranks alone: what one sends is what the other awaits. */
-static dcm_status check_pair(const run *u, int rank)
-{
-    dcmi_cpu *c = u->c;
-    const uint64_t theirs = c->region[rank]->sending[c->epoch & 1][c->rank];
-    char name[64];
-
-    if (DCMI_LIKELY(theirs == u->x->in[rank].bytes))
-        return DCM_OK;
-    return dcmi_team_fail(
-        c->team,
-        dcmi_err(DCM_E_MISMATCH,
-                 "%s called all_to_all with %llu bytes for rank %d, which "
-                 "called it with %zu from there",
-                 dcmi_group_name_rank(c->team->group, rank, name, sizeof(name)),
-                 (unsigned long long)theirs, c->rank, u->x->in[rank].bytes),
-        rank);
-}
-
-/* Everyone is in this operation, and in no other. */
-static dcm_status meet(run *u)
-{
-    dcmi_cpu *c = u->c;
-    dcm_status st = DCM_OK;
-
-    for (int i = 1; i < c->nranks && st == DCM_OK; i++) {
-        const int r = (c->rank + i) % c->nranks;
-
-        st = dcmi_cpu_await_staged(c, r, 0, &u->x->header);
-        if (st == DCM_OK && u->x->is_private)
-            st = check_pair(u, r);
-        if (st == DCM_OK && c->arenas_made != 0)
-            st = find_direct(u, r);
-    }
-    return st;
-}
-
-static void post_count(dcmi_cpu *c, uint32_t count)
-{
-    dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, count));
-}
-
-/* What peers look at before any piece; posted when no piece is sure to follow. */
-static void begin(const run *u)
-{
-    dcmi_cpu *c = u->c;
-
-    dcmi_cpu_write_header(c, &u->x->header);
-    for (int r = 0; r < c->nranks && u->x->is_private; r++)
-        c->region[c->rank]->sending[c->epoch & 1][r] = u->x->out[r].bytes;
-    if (u->is_direct)
-        post_count(c, ALL_STAGED);
-    else if (!c->has_rings || !u->x->is_staging)
-        post_count(c, 0);
-}
-
-static dcm_status steps(run *u)
+static dcm_status steps(dcmi_exchange_run *u)
 {
     const size_t n = u->n_out > u->n_in ? u->n_out : u->n_in;
     dcm_status st = DCM_OK;
@@ -354,7 +233,7 @@ static dcm_status steps(run *u)
         if (k < u->n_out)
             st = stage(u, k);
         if (k == 0 && st == DCM_OK && !u->goes_round)
-            st = meet(u);
+            st = dcmi_cpu_exchange_meet(u);
         if (k > 0 && k - 1 < u->n_in && st == DCM_OK)
             st = finish(u, k - 1);
     }
@@ -365,7 +244,7 @@ static dcm_status steps(run *u)
 static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 {
     const unsigned char *direct_at[DCM_MAX_RANKS];
-    run u = {
+    dcmi_exchange_run u = {
         .c = c,
         .coll = coll,
         .x = x,
@@ -377,7 +256,7 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
 
     u.keeps = x->is_shared && x->is_staging && !u.is_direct &&
               !x->is_reduction && dcmi_cpu_exchange_keeps(c, x);
-    begin(&u);
+    dcmi_cpu_exchange_begin(&u);
     if (u.is_direct)
         DCMI_CPU_PATH(c, "direct");
     else
@@ -387,14 +266,15 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
         return st;
     cut(&u);
     if (x->is_staging && !u.is_direct && (u.n_out == 0 || u.goes_round))
-        post_count(c, 0);
+        dcmi_cpu_exchange_count(c, 0);
     if (u.goes_round)
-        st = meet(&u);
+        st = dcmi_cpu_exchange_meet(&u);
     if (st == DCM_OK)
         st = steps(&u);
     if (u.keeps)
         x->own = NULL;
-    return u.is_direct && st == DCM_OK ? await_readers(&u) : st;
+    return u.is_direct && st == DCM_OK ? dcmi_cpu_exchange_await_readers(&u)
+                                       : st;
 }
 
 dcm_status dcmi_cpu_collective(void *ctx, const dcm_coll *coll)

@@ -33,6 +33,28 @@ typedef struct dcmi_exchange {
     dcmi_part in[DCM_MAX_RANKS]; /* bytes 0: nothing comes from there */
 } dcmi_exchange;
 
+/* One exchange under way, through staging; exchange.c tells. */
+typedef struct dcmi_exchange_run {
+    dcmi_cpu *c;
+    const dcm_coll *coll;
+    const dcmi_exchange *x;
+    size_t lanes;
+    size_t piece;    /* bytes of a lane in a slot */
+    size_t ring;     /* where this message's slots are */
+    size_t window;   /* slots */
+    size_t n_out;    /* pieces that this rank stages */
+    size_t n_in;     /* and takes */
+    bool goes_round; /* there are more pieces than slots */
+    bool keeps;      /* what it stages it also puts into its own dst */
+    bool is_direct;  /* this rank's src is read where it is */
+    uint64_t direct; /* the ranks whose src is */
+    const unsigned char **direct_at; /* of those: this rank's lane */
+} dcmi_exchange_run;
+
+/* Counts of one that has staged, or read, all there is. */
+#define DCMI_ALL_STAGED 0x7fffffffu
+#define DCMI_ALL_READ   0xffffffffu
+
 void dcmi_cpu_exchange_plan(const dcmi_cpu *c, const dcm_coll *coll,
                             dcmi_exchange *x);
 
@@ -50,6 +72,16 @@ void dcmi_cpu_exchange_keep(const dcmi_cpu *c, const dcm_coll *coll,
 void dcmi_cpu_exchange_reduce(const dcmi_cpu *c, const dcm_coll *coll,
                               const dcmi_exchange *x, const void *const *src,
                               size_t offset, size_t bytes);
+
+/*
+ * exchange_meet.c: what peers look at before any piece, posted when no piece is sure
+ * to follow; how many this rank has staged; to wait until everyone is in this
+ * operation, and until those who read src where it is have done so.
+ */
+void dcmi_cpu_exchange_begin(const dcmi_exchange_run *u);
+void dcmi_cpu_exchange_count(dcmi_cpu *c, uint32_t count);
+dcm_status dcmi_cpu_exchange_meet(dcmi_exchange_run *u);
+dcm_status dcmi_cpu_exchange_await_readers(const dcmi_exchange_run *u);
 
 /* mail.c: whether lines carry it (alike on all ranks), and doing so. */
 bool dcmi_cpu_mail_carries(const dcmi_cpu *c, const dcmi_exchange *x);
