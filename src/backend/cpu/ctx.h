@@ -308,6 +308,13 @@ void dcmi_cpu_write_header(dcmi_cpu *c, const dcmi_header *mine);
 /* The next `bytes` of everyone's ring, at most a quarter; staged.c tells why. */
 size_t dcmi_cpu_ring_take(dcmi_cpu *c, size_t bytes);
 
+/*
+ * At the end of a message: ask for the lines that one of the same size will be
+ * staged in next.  They come from the last-level cache, or from a peer that has
+ * read them; nobody waits for them now.
+ */
+void dcmi_cpu_ring_warm(const dcmi_cpu *c, size_t bytes);
+
 /* The next epoch; what is done once in 2^30 of them is in tidy.c. */
 enum {
     DCMI_TIDY_MASK = (1 << 30) - 1,

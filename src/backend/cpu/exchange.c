@@ -273,6 +273,8 @@ static dcm_status staged(dcmi_cpu *c, const dcm_coll *coll, dcmi_exchange *x)
         st = steps(&u);
     if (u.keeps)
         x->own = NULL;
+    if (x->is_staging && !u.is_direct)
+        dcmi_cpu_ring_warm(c, x->most * u.lanes);
     return u.is_direct && st == DCM_OK ? dcmi_cpu_exchange_await_readers(&u)
                                        : st;
 }

@@ -140,18 +140,11 @@ static void stage_chunk(const one_shot *o, uint32_t k, size_t total)
     dcmi_cpu_post(c, &dcmi_cpu_mail(c, c->rank)->flag, dcmi_cpu_word(c, k + 1));
 }
 
-/*
- * Ask for the lines that the next message will be staged in, while this one is
- * on its way: they come from the last-level cache.  A hint, right or wrong.
- */
-static void warm_next(const dcmi_cpu *c, size_t bytes)
+void dcmi_cpu_ring_warm(const dcmi_cpu *c, size_t bytes)
 {
-    const unsigned char *next = dcmi_cpu_ring(c, c->rank) + c->ring_at;
-
-    if (bytes > WARM_MAX || c->is_far || c->is_crowded)
-        return;
-    for (size_t i = 0; i < bytes; i += DCMI_LINE)
-        __builtin_prefetch(next + i, 1);
+    if (bytes <= WARM_MAX && !c->is_far && !c->is_crowded &&
+        c->ring_at + bytes <= c->ring_bytes)
+        c->simd->warm(dcmi_cpu_ring(c, c->rank) + c->ring_at, bytes);
 }
 
 dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
@@ -172,10 +165,9 @@ dcm_status dcmi_cpu_one_shot(dcmi_cpu *c, const dcm_coll *coll,
     for (uint32_t k = 0; k <= chunks && st == DCM_OK; k++) {
         if (k < chunks)
             stage_chunk(&o, k, coll->count);
-        if (k == 0)
-            warm_next(c, coll->count * o.item);
         if (k > 0)
             st = finish_chunk(&o, k - 1, coll->count, mine);
     }
+    dcmi_cpu_ring_warm(c, coll->count * o.item);
     return st;
 }

@@ -12,6 +12,7 @@ const dcmi_reduce_ops dcmi_reduce_avx512 = {
     .fn = {ROWS, ROW(BF16, BF16)},
     .copy = copy,
     .copy_stream = copy_stream,
+    .warm = warm,
 };
 
 const dcmi_reduce_ops dcmi_reduce_avx512bf16 = {
@@ -23,4 +24,5 @@ const dcmi_reduce_ops dcmi_reduce_avx512bf16 = {
                                [DCM_AVG] = dcmi_reduce_bf16_avg}},
     .copy = copy,
     .copy_stream = copy_stream,
+    .warm = warm,
 };

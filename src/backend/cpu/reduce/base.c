@@ -52,4 +52,5 @@ const dcmi_reduce_ops dcmi_reduce_base = {
     .fn = {ROWS, ROW(BF16, BF16)},
     .copy = copy,
     .copy_stream = copy_stream,
+    .warm = warm,
 };

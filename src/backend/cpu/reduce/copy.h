@@ -72,4 +72,10 @@ static void copy_stream(void *dst, const void *src, size_t bytes)
     copy(to + at, from + at, bytes - at);
 }
 
+static void warm(void *at, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += DCMI_LINE)
+        __builtin_prefetch((const unsigned char *)at + i, 1);
+}
+
 #endif /* DCMI_REDUCE_COPY_H */

@@ -48,6 +48,8 @@ typedef struct dcmi_reduce_ops {
      */
     void (*copy)(void *dst, const void *src, size_t bytes);
     void (*copy_stream)(void *dst, const void *src, size_t bytes);
+    /* Ask for lines that will be written: a hint, which touches nothing. */
+    void (*warm)(void *at, size_t bytes);
 } dcmi_reduce_ops;
 
 /*

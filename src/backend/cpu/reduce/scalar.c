@@ -328,9 +328,16 @@ static void copy(void *dst, const void *src, size_t bytes)
     memcpy(dst, src, bytes);
 }
 
+static void warm(void *at, size_t bytes)
+{
+    (void)at;
+    (void)bytes;
+}
+
 const dcmi_reduce_ops dcmi_reduce_scalar = {
     .name = "scalar",
     .fn = {DCM_DTYPE_MAP(ROW)},
     .copy = copy,
     .copy_stream = copy,
+    .warm = warm,
 };
