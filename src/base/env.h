@@ -46,7 +46,9 @@
       "CPU backend: the widest instructions to reduce with.")                  \
     X(STORES, "DEVCOMM_CPU_STORES", "auto, plain or stream", "auto",           \
       "CPU backend: how staging is written; auto probes the placement of "     \
-      "the ranks.")
+      "the ranks.")                                                            \
+    X(GPU_IMAGE, "DEVCOMM_GPU_IMAGE", "file", "the one built in",              \
+      "GPU kernels to load instead: an image as the driver takes it.")
 
 typedef enum dcmi_env {
 #define DCMI_X(id, name, type, value, text) DCMI_ENV_##id,

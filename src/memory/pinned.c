@@ -64,21 +64,6 @@ dcm_status dcmi_pinned_get(const dcmi_cuda *cuda, void *base, size_t bytes)
     return st;
 }
 
-void dcmi_pinned_abandon(void *base)
-{
-    pinned **at;
-    pinned *p;
-
-    (void)pthread_mutex_lock(&lock);
-    at = find(base);
-    p = *at;
-    if (p != NULL && --p->users == 0) {
-        *at = p->next;
-        free(p);
-    }
-    (void)pthread_mutex_unlock(&lock);
-}
-
 void dcmi_pinned_put(const dcmi_cuda *cuda, void *base)
 {
     pinned **at;

@@ -12,8 +12,5 @@
 dcm_status dcmi_pinned_get(const dcmi_cuda *cuda, void *base, size_t bytes);
 /* Before the memory is unmapped; NULL is allowed. */
 void dcmi_pinned_put(const dcmi_cuda *cuda, void *base);
-/* Leave it registered, since kernels may look there; other memory may come to
- * `base`. */
-void dcmi_pinned_abandon(void *base);
 
 #endif /* DCMI_MEMORY_PINNED_H */

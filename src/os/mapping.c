@@ -108,6 +108,20 @@ dcmi_mapping *dcmi_mapping_ref(dcmi_mapping *mapping)
     return mapping;
 }
 
+dcmi_mapping *dcmi_mapping_at(const void *base)
+{
+    dcmi_mapping *m;
+
+    (void)pthread_mutex_lock(&lock);
+    m = all;
+    while (m != NULL && m->base != base)
+        m = m->next;
+    if (m != NULL)
+        m->users++;
+    (void)pthread_mutex_unlock(&lock);
+    return m;
+}
+
 void dcmi_mapping_put(dcmi_mapping *mapping)
 {
     dcmi_mapping **at;

@@ -16,7 +16,9 @@ typedef struct dcmi_mapping dcmi_mapping;
  */
 dcm_status dcmi_mapping_get(dcmi_mapping **mapping_p, int fd, size_t bytes);
 dcmi_mapping *dcmi_mapping_ref(dcmi_mapping *mapping); /* one more user */
-void dcmi_mapping_put(dcmi_mapping *mapping);          /* NULL is allowed */
+dcmi_mapping *
+dcmi_mapping_at(const void *base);            /* one more; NULL: none there */
+void dcmi_mapping_put(dcmi_mapping *mapping); /* NULL is allowed */
 
 void *dcmi_mapping_base(const dcmi_mapping *mapping);
 size_t dcmi_mapping_bytes(const dcmi_mapping *mapping);

@@ -19,6 +19,7 @@
 enum {
     MOST = 5,        /* ranks */
     THREADS = 40960, /* that a rank's pretended device runs at once */
+    BLOCK = 64,      /* most threads of a block: many blocks even so */
     RED = 64
 };
 
@@ -56,7 +57,7 @@ static void world_new(world *w, int n, uint64_t epoch)
     w->n = n;
     w->timeout_ns = 60000000000u;
     dcmi_peer_lay_out(&w->lay, n, THREADS);
-    w->lay.block = DCMK_HOST_THREADS;
+    w->lay.block = BLOCK;
     w->want = malloc(1 << 20);
     assert_non_null(w->want);
     assert_int_equal(pthread_barrier_init(&w->barrier, NULL, (unsigned)n), 0);

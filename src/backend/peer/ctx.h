@@ -49,13 +49,34 @@ typedef struct dcmi_peer {
     dcmi_cu_event event;   /* for calls that change the stream */
     dcm_stream last;
     bool has_last;
+
+    struct dcmi_peer *next; /* close.c: of those that linger */
+    dcmi_mapping *kept_team;
+    dcmi_mapping *kept_hall;
 } dcmi_peer;
+
+/* This rank's device memory behind the staging. */
+enum {
+    DCMI_PEER_EPOCHS_AT = 4096, /* behind the watch */
+    DCMI_PEER_TEST_AT = 8192,
+    DCMI_PEER_TEST_COUNT = 1500,
+    DCMI_PEER_LOCAL_BYTES = DCMI_PEER_TEST_AT + DCMI_PEER_TEST_COUNT * 4
+};
 
 /* open.c */
 dcm_status dcmi_peer_open(void **ctx_p, const dcm_backend_env *env);
-void dcmi_peer_close(void *ctx);
 dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
                            size_t why_bytes);
+
+/* fill.c: phase 3, when the staging is mapped. */
+dcm_status dcmi_peer_fill_memory(dcmi_peer *c);
+
+/* first_test.c: phase 4; all ranks together. */
+dcm_status dcmi_peer_first_test(dcmi_peer *c);
+
+/* close.c; also frees those whose streams were busy, where they are no longer. */
+void dcmi_peer_close(void *ctx);
+void dcmi_peer_reap(void);
 
 /* launch.c */
 dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll);

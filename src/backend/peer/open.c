@@ -6,7 +6,8 @@
  *      a first launch that loads could wait behind a kernel that waits for it
  *   2  the facts are exchanged, with what failed in phase 1
  *   3  every rank computes the same layout; staging is made and mapped by all
- *   4  every algorithm runs on numbers that are known
+ *      (fill.c)
+ *   4  every algorithm runs on numbers that are known (first_test.c)
  *
  * Nothing here waits for the whole context: another rank, or another communicator,
  * may have a kernel in it that waits for this thread.
@@ -18,20 +19,12 @@
 #include "backend/peer/ctx.h"
 #include "backend/peer/image.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "group/vote.h"
-#include "memory/pinned.h"
-#include "os/memfd.h"
 
 enum {
     SCORE = 50,
     RECORD_BYTES = 4096,
-    EPOCHS_AT = 4096, /* behind the watch, which is behind the staging */
-    TEST_AT = 8192,
-    TEST_COUNT = 1500,
-    LOCAL_BYTES = TEST_AT + TEST_COUNT * 4,
-    OLDEST_MAJOR = 8, /* sm_80: the least that kernels are compiled for */
-    DRAIN_NS = 2000000000
+    OLDEST_MAJOR = 8 /* sm_80: the least that kernels are compiled for */
 };
 
 /* One rank in phase 2. */
@@ -63,7 +56,7 @@ dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
     (void)home.cuda->device_attribute(&major, DCMI_CU_MAJOR, home.device);
     (void)home.cuda->device_attribute(&has_vmm, DCMI_CU_HAS_POSIX_FD,
                                       home.device);
-    if (dcmi_peer_image() == NULL)
+    if (!dcmi_peer_image_is_there())
         st = dcmi_err(DCM_E_UNSUP, "built without GPU kernels");
     else if (major < OLDEST_MAJOR)
         st = dcmi_err(DCM_E_UNSUP, "compute capability %d.x is below %d.0",
@@ -124,11 +117,16 @@ static dcm_status load_function(dcmi_peer *c, dcmi_cu_function *fn_p,
 static dcm_status load_kernels(dcmi_peer *c)
 {
     const dcmi_peer_layout lay = {.nranks = c->nranks};
+    dcmi_peer_image image;
     dcmi_cu_result r;
     dcm_status st;
     char name[48];
 
-    r = c->home.cuda->module_load(&c->module, dcmi_peer_image());
+    st = dcmi_peer_image_get(&image);
+    if (st != DCM_OK)
+        return st;
+    r = c->home.cuda->module_load(&c->module, image.data);
+    dcmi_peer_image_put(&image);
     if (r != DCMI_CU_OK)
         return dcmi_cuda_err(c->home.cuda, r, "loading the kernels");
     st = load_function(c, &c->fn_barrier, "dcmk_k_barrier");
@@ -185,7 +183,7 @@ static dcm_status set_up_local(dcmi_peer *c, facts *f)
                            : dcmi_cuda_err(cuda, r, "a page of pinned memory");
 }
 
-/* ---- phases 2 and 3 ------------------------------------------------------- */
+/* ---- phase 2 ------------------------------------------------------- */
 
 /* Lines arrive whole over NVLink, which is also what has native atomics. */
 static dcm_status check_link(const dcmi_peer *c, const facts *theirs, int rank)
@@ -256,161 +254,6 @@ static dcm_status lay_out(dcmi_peer *c, const dcm_backend_env *env,
     return dcmi_group_vote(env->group, st, env->timeout_ms);
 }
 
-/* Where the device sees `at`, which lies in registered memory. */
-static dcm_status device_sees(const dcmi_peer *c, uint64_t *where_p, void *page,
-                              const volatile void *at)
-{
-    dcmi_cu_ptr base = 0;
-    const dcmi_cu_result r = c->home.cuda->host_pointer(&base, page, 0);
-
-    if (r != DCMI_CU_OK)
-        return dcmi_cuda_err(c->home.cuda, r, "shared memory on the device");
-    *where_p = base + ((uintptr_t)at - (uintptr_t)page);
-    return DCM_OK;
-}
-
-/* The pages that kernels look at while they wait. */
-static dcm_status map_pages(dcmi_peer *c, dcmk_watch *watch)
-{
-    dcm_group *group = c->team->group;
-    dcmi_team_shared *shared = c->team->shared;
-    void *hall = dcmi_mapping_base(group->mapping);
-    const size_t page = dcmi_page_bytes();
-    dcm_status st;
-
-    st = dcmi_pinned_get(c->home.cuda, shared,
-                         (dcmi_team_bytes(c->nranks) + page - 1) / page * page);
-    if (st != DCM_OK)
-        return st;
-    c->team_page = shared;
-    st =
-        dcmi_pinned_get(c->home.cuda, hall, dcmi_mapping_bytes(group->mapping));
-    if (st != DCM_OK)
-        return st;
-    c->hall_page = hall;
-    st = device_sees(c, &watch->fail, shared, &shared->fail);
-    if (st == DCM_OK)
-        st = device_sees(c, &watch->record, c->record, c->record);
-    for (int r = 0; r < c->nranks && st == DCM_OK; r++) {
-        dcmi_life_slot *life = &group->hall->life[group->slot_of[r]];
-
-        st =
-            device_sees(c, &watch->life[r], hall, &life->u.word[life->word_at]);
-        if (st == DCM_OK)
-            st = device_sees(c, &watch->stage[r], shared,
-                             &shared->slot[r].stage);
-    }
-    return st;
-}
-
-static dcm_status fill_memory(dcmi_peer *c)
-{
-    const dcmi_cuda *cuda = c->home.cuda;
-    const dcmi_cu_ptr base = dcmi_symmetric_at(c->staging, c->rank);
-    const dcmi_cu_ptr local = base + c->lay.bytes;
-    dcmk_watch watch = {0};
-    uint64_t epochs[DCMK_GRID];
-    dcmi_cu_result r;
-    dcm_status st;
-
-    st = map_pages(c, &watch);
-    if (st != DCM_OK)
-        return st;
-    for (int i = 0; i < DCMK_GRID; i++)
-        epochs[i] = 1;
-    r = cuda->set_words_async(base, 0, c->lay.words_at / 4, c->stream);
-    if (r == DCMI_CU_OK)
-        r = cuda->set_words_async(base + c->lay.words_at, ~0u,
-                                  (c->lay.bytes - c->lay.words_at) / 4,
-                                  c->stream);
-    if (r == DCMI_CU_OK)
-        r = cuda->copy_to_async(local, &watch, sizeof(watch), c->stream);
-    if (r == DCMI_CU_OK)
-        r = cuda->copy_to_async(local + EPOCHS_AT, epochs, sizeof(epochs),
-                                c->stream);
-    if (r == DCMI_CU_OK)
-        r = cuda->stream_sync(c->stream);
-    if (r != DCMI_CU_OK)
-        return dcmi_cuda_err(cuda, r, "filling the staging");
-    c->args.watch = local;
-    c->args.epochs = local + EPOCHS_AT;
-    c->args.rank = c->rank;
-    for (int p = 0; p < c->nranks; p++)
-        c->args.peer[p] = dcmi_symmetric_at(c->staging, p);
-    return DCM_OK;
-}
-
-/* ---- phase 4 -------------------------------------------------------------- */
-
-static uint32_t test_value(int rank, int round, uint32_t i)
-{
-    return (i * 2654435761u >> 8) + (uint32_t)(rank * 77 + round);
-}
-
-/* One all-reduce of known numbers; f32 holds them exactly. */
-static dcm_status test_once(dcmi_peer *c, dcmi_peer_algo algo, int round)
-{
-    const dcmi_cuda *cuda = c->home.cuda;
-    const dcmi_cu_ptr at =
-        dcmi_symmetric_at(c->staging, c->rank) + c->lay.bytes + TEST_AT;
-    const dcm_coll coll = {
-        .size = sizeof(coll),
-        .src = (const void *)(uintptr_t)at,
-        .dst = (void *)(uintptr_t)at,
-        .count = TEST_COUNT,
-        .dtype = DCM_F32,
-        .op = DCM_MAX,
-        .stream = c->stream,
-        .kind = DCM_COLL_ALL_REDUCE,
-    };
-    float v[TEST_COUNT];
-    dcmi_cu_result r;
-    dcm_status st;
-
-    for (uint32_t i = 0; i < TEST_COUNT; i++)
-        v[i] = (float)test_value(c->rank, round, i);
-    r = cuda->copy_to_async(at, v, sizeof(v), c->stream);
-    if (r != DCMI_CU_OK)
-        return dcmi_cuda_err(cuda, r, "the first test");
-    c->forced = algo;
-    st = dcmi_peer_all_reduce(c, &coll);
-    if (st != DCM_OK)
-        return st;
-    r = cuda->stream_sync(c->stream);
-    if (r == DCMI_CU_OK)
-        r = cuda->copy_from(v, at, sizeof(v));
-    if (r != DCMI_CU_OK)
-        return dcmi_cuda_err(cuda, r, "the first test");
-    st = dcmi_peer_find_failure(c);
-    for (uint32_t i = 0; i < TEST_COUNT && st == DCM_OK; i++) {
-        if (v[i] != (float)test_value(c->nranks - 1, round, i))
-            st = dcmi_err(DCM_E_DEVICE,
-                          "the first test of %s: element %u is %g, not %g",
-                          dcmi_peer_algo_name(algo), i, (double)v[i],
-                          (double)test_value(c->nranks - 1, round, i));
-    }
-    return st;
-}
-
-static dcm_status test_all(dcmi_peer *c)
-{
-    const bool was_forced = c->is_forced;
-    const dcmi_peer_algo was = c->forced;
-    dcm_status st = DCM_OK;
-
-    c->is_forced = true;
-    for (int i = 0; i < 3 * DCMI_PEER_ALGOS && st == DCM_OK; i++) {
-        const dcmi_peer_algo algo = (dcmi_peer_algo)(i % DCMI_PEER_ALGOS);
-
-        if (dcmi_peer_serves(&c->lay, algo, DCM_F32))
-            st = test_once(c, algo, i);
-    }
-    c->is_forced = was_forced;
-    c->forced = was;
-    c->has_last = false;
-    return st;
-}
-
 /* ---- all of it ------------------------------------------------------------ */
 
 static dcm_status open_phases(dcmi_peer *c, const dcm_backend_env *env)
@@ -426,12 +269,14 @@ static dcm_status open_phases(dcmi_peer *c, const dcm_backend_env *env)
         st = lay_out(c, env, &mine);
     if (st == DCM_OK)
         st = dcmi_symmetric_new(&c->staging, env->group, &c->home,
-                                c->lay.bytes + LOCAL_BYTES, env->timeout_ms);
+                                c->lay.bytes + DCMI_PEER_LOCAL_BYTES,
+                                env->timeout_ms);
     if (st != DCM_OK)
         return st;
-    st = dcmi_group_vote(env->group, fill_memory(c), env->timeout_ms);
+    st = dcmi_group_vote(env->group, dcmi_peer_fill_memory(c), env->timeout_ms);
     if (st == DCM_OK)
-        st = dcmi_group_vote(env->group, test_all(c), env->timeout_ms);
+        st = dcmi_group_vote(env->group, dcmi_peer_first_test(c),
+                             env->timeout_ms);
     return st;
 }
 
@@ -441,6 +286,7 @@ dcm_status dcmi_peer_open(void **ctx_p, const dcm_backend_env *env)
     dcmi_peer *c = calloc(1, sizeof(*c));
     dcm_status st = DCM_OK;
 
+    dcmi_peer_reap();
     if (c == NULL)
         st = dcmi_err(DCM_E_NOMEM, "peer backend");
     else
@@ -465,76 +311,4 @@ dcm_status dcmi_peer_open(void **ctx_p, const dcm_backend_env *env)
     }
     *ctx_p = c;
     return DCM_OK;
-}
-
-/* Whether a stream has nothing left to do, after DRAIN_NS at most. */
-static bool is_drained(const dcmi_peer *c, dcm_stream stream)
-{
-    const uint64_t start = dcmi_now_ns();
-
-    while (c->home.cuda->stream_query(stream) == DCMI_CU_NOT_READY) {
-        if (dcmi_now_ns() - start >= DRAIN_NS)
-            return false;
-        dcmi_nap_ns(50000);
-    }
-    return true;
-}
-
-/*
- * Wait for this rank's own kernels, for a while: they may be about to end.  Then
- * tell them to stop; they look at the record's page.  False: the caller's stream
- * still has work, so a kernel of ours may be yet to run.
- */
-static bool drain(dcmi_peer *c)
-{
-    bool is_idle =
-        !c->has_last || dcmi_peer_has_record(c) || is_drained(c, c->last);
-
-    __atomic_store_n(&c->record->stop, 1, __ATOMIC_RELEASE);
-    if (!is_idle || dcmi_peer_has_record(c))
-        is_idle = !c->has_last || is_drained(c, c->last);
-    return is_idle && (c->stream == NULL || is_drained(c, c->stream));
-}
-
-void dcmi_peer_close(void *ctx)
-{
-    dcmi_peer *c = ctx;
-    const dcmi_cuda *cuda = c->home.cuda;
-    bool is_pushed = false;
-    int mode = DCMI_CU_CAPTURE_RELAXED;
-
-    if (dcmi_cuda_enter(&c->home, &is_pushed) != DCM_OK) {
-        free(c); /* the context is gone, and all its memory with it */
-        return;
-    }
-    (void)cuda->capture_mode(&mode);
-    if (c->record != NULL && !drain(c)) {
-        /* Freed memory under a kernel would take the whole context along. */
-        dcmi_log(DCM_LOG_WARN,
-                 "rank %d: the stream of the last call still has work after "
-                 "%d s; the memory of the communicator stays until the process "
-                 "ends",
-                 c->rank, (int)(2ll * DRAIN_NS / 1000000000));
-        dcmi_pinned_abandon(c->team_page);
-        (void)dcmi_mapping_ref(c->team->group->mapping); /* the hall's page */
-        (void)cuda->capture_mode(&mode);
-        dcmi_cuda_exit(&c->home, is_pushed);
-        free(c);
-        return;
-    }
-    dcmi_pinned_put(cuda, c->team_page);
-    dcmi_pinned_put(cuda, c->hall_page);
-    dcmi_symmetric_free(c->staging);
-    if (c->event != NULL)
-        (void)cuda->event_destroy(c->event);
-    if (c->stream != NULL)
-        (void)cuda->stream_destroy(c->stream);
-    if (c->record != NULL)
-        (void)cuda->host_free(c->record);
-    if (c->module != NULL)
-        (void)cuda->module_unload(c->module);
-    (void)cuda->capture_mode(&mode);
-    dcmi_cuda_exit(&c->home, is_pushed);
-    dcmi_cuda_home_leave(&c->home);
-    free(c);
 }

@@ -180,6 +180,7 @@ _Static_assert(sizeof(dcmi_cu_launch) == 56, "the driver's layout");
     X(event_destroy, "cuEventDestroy_v2", (dcmi_cu_event event), true)         \
     X(event_record, "cuEventRecord",                                           \
       (dcmi_cu_event event, dcmi_cu_stream stream), true)                      \
+    X(event_query, "cuEventQuery", (dcmi_cu_event event), true)                \
     X(event_sync, "cuEventSynchronize", (dcmi_cu_event event), true)           \
     X(event_elapsed, "cuEventElapsedTime",                                     \
       (float *ms_p, dcmi_cu_event from, dcmi_cu_event to), true)               \

@@ -110,7 +110,7 @@ typedef struct dcmk_block {
 
 /* The host target, which tests use: a kernel of image.cu by its name, or NULL. */
 enum {
-    DCMK_HOST_THREADS = 64 /* most of a block there */
+    DCMK_HOST_THREADS = 1024 /* most of a block there */
 };
 typedef void (*dcmk_host_fn)(const dcmk_args *a, const dcmk_block *b);
 #ifdef __cplusplus
