@@ -52,6 +52,12 @@ typedef int (*gpu_rank_fn)(gpu_rank *r, void *arg);
 /* Devices of this machine, found out in a process of its own; 0: none. */
 int gpu_count(void);
 
+/* On a driver over host memory (docs/standin.md), where times mean nothing. */
+static inline bool gpu_is_standin(void)
+{
+    return getenv("DEVCOMM_TEST_STANDIN") != NULL;
+}
+
 /*
  * Run fn in n processes; 0 when each ended with 0 but those of the bit mask
  * `killed`, which must have died of SIGKILL.  Ends them all after `seconds`.
