@@ -2,16 +2,12 @@
 /* The image: embedded as data, the build says from where, or a file. */
 #include "backend/peer/image.h"
 
-#include <errno.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/env.h"
 #include "base/err.h"
-#include "os/sock.h"
 
 enum {
     MOST_BYTES = 1 << 28
@@ -43,57 +39,39 @@ bool dcmi_peer_image_is_there(void)
 }
 
 /* A text ends with a zero. */
-static dcm_status read_all(char *to, size_t bytes, int fd, const char *path)
-{
-    size_t got = 0;
-
-    while (got < bytes) {
-        const ssize_t n = read(fd, to + got, bytes - got);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return dcmi_err_sys("GPU kernels of %s", path);
-        if (n == 0)
-            return dcmi_err(DCM_E_SYS, "GPU kernels of %s: %zu bytes of %zu",
-                            path, got, bytes);
-        got += (size_t)n;
-    }
-    to[bytes] = '\0';
-    return DCM_OK;
-}
-
 static dcm_status read_file(dcmi_peer_image *image, const char *path)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    FILE *f = fopen(path, "re");
     struct stat s;
-    char *memory;
+    size_t bytes;
+    char *memory = NULL;
     dcm_status st;
 
-    if (fd < 0 || fstat(fd, &s) != 0) {
+    if (f == NULL || fstat(fileno(f), &s) != 0) {
         st = dcmi_err_sys("GPU kernels of %s", path);
         goto out;
     }
     if (!S_ISREG(s.st_mode) || s.st_size <= 0 || s.st_size > MOST_BYTES) {
         st = dcmi_err(DCM_E_INVAL,
-                      "GPU kernels of %s: not a file of up to %d "
-                      "bytes",
-                      path, MOST_BYTES);
+                      "GPU kernels of %s: not a file of up to %d bytes", path,
+                      MOST_BYTES);
         goto out;
     }
-    memory = malloc((size_t)s.st_size + 1);
-    if (memory == NULL) {
-        st = dcmi_err(DCM_E_NOMEM, "GPU kernels of %s: %lld bytes", path,
-                      (long long)s.st_size);
-        goto out;
-    }
-    st = read_all(memory, (size_t)s.st_size, fd, path);
+    bytes = (size_t)s.st_size;
+    memory = calloc(1, bytes + 1);
+    if (memory == NULL)
+        st = dcmi_err(DCM_E_NOMEM, "GPU kernels of %s: %zu bytes", path, bytes);
+    else if (fread(memory, 1, bytes, f) != bytes)
+        st = dcmi_err_sys("GPU kernels of %s", path);
+    else
+        st = DCM_OK;
     if (st == DCM_OK)
         *image = (dcmi_peer_image){memory, memory};
     else
         free(memory);
 out:
-    dcmi_close(fd);
+    if (f != NULL)
+        (void)fclose(f);
     return st;
 }
 
