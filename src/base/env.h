@@ -48,7 +48,10 @@
       "CPU backend: how staging is written; auto probes the placement of "     \
       "the ranks.")                                                            \
     X(GPU_IMAGE, "DEVCOMM_GPU_IMAGE", "file", "the one built in",              \
-      "GPU kernels to load instead: an image as the driver takes it.")
+      "GPU kernels to load instead: an image as the driver takes it.")         \
+    X(GPU_VETO, "DEVCOMM_GPU_VETO", "list of same, fd, ipc, peer", "none",     \
+      "Ways of sharing device memory to do without, for tests; peer: all of "  \
+      "them.")
 
 typedef enum dcmi_env {
 #define DCMI_X(id, name, type, value, text) DCMI_ENV_##id,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Device memory of the same size on every rank of a one-host group, mapped by all
- * of them: physical allocations whose descriptors go round over unix sockets.
+ * of them (share.h).
  */
 #ifndef DCMI_MEMORY_SYMMETRIC_H
 #define DCMI_MEMORY_SYMMETRIC_H
@@ -22,5 +22,8 @@ dcmi_cu_ptr dcmi_symmetric_at(const dcmi_symmetric *s, int rank);
 
 /* Bytes of this rank's device that it takes. */
 size_t dcmi_symmetric_bytes(const dcmi_symmetric *s);
+
+/* The way it is shared: "fd". */
+const char *dcmi_symmetric_how(const dcmi_symmetric *s);
 
 #endif /* DCMI_MEMORY_SYMMETRIC_H */

@@ -118,6 +118,17 @@ bool dcmi_process_runs(int pid, uint64_t start_time)
            state != 'Z' && state != 'X';
 }
 
+dcmi_process_token dcmi_process_here(void)
+{
+    const int pid = getpid();
+
+    return (dcmi_process_token){
+        .name_space = dcmi_pid_namespace(),
+        .start_time = dcmi_start_time(pid),
+        .pid = (uint64_t)pid,
+    };
+}
+
 uint32_t dcmi_tid(void)
 {
     return (uint32_t)syscall(SYS_gettid);

@@ -26,6 +26,15 @@ uint64_t dcmi_start_time(int pid);
 /* Whether the process named by both still runs (a zombie does not). */
 bool dcmi_process_runs(int pid, uint64_t start_time);
 
+/* The calling process, among all of this boot. */
+typedef struct dcmi_process_token {
+    uint64_t name_space;
+    uint64_t start_time;
+    uint64_t pid;
+} dcmi_process_token;
+
+dcmi_process_token dcmi_process_here(void);
+
 /* This thread's id, as the kernel and robust mutexes know it. */
 uint32_t dcmi_tid(void);
 

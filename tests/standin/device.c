@@ -129,7 +129,7 @@ dcmi_cu_result standin_device_attribute(int *value_p, int attribute,
         return DCMI_CU_OK;
     case DCMI_CU_HAS_VMM:
     case DCMI_CU_HAS_POSIX_FD:
-        *value_p = 1;
+        *value_p = standin_setting("STANDIN_NO_FD", 0) == 0;
         return DCMI_CU_OK;
     default:
         return STANDIN_INVALID;
@@ -182,7 +182,8 @@ dcmi_cu_result standin_primary_retain(dcmi_cu_ctx *ctx_p, dcmi_cu_device device)
     if (!is_device(device))
         return STANDIN_BAD_DEVICE;
     (void)pthread_mutex_lock(&standin_lock);
-    contexts[device].device = device;
+    if (contexts[device].device != device) /* once: others read it freely */
+        contexts[device].device = device;
     contexts[device].users++;
     standin_live_add(STANDIN_CONTEXTS, 1);
     (void)pthread_mutex_unlock(&standin_lock);

@@ -38,7 +38,9 @@ DCMI_CU_MAP(DCMI_X)
     X(BAD_HANDLE, 400, "CUDA_ERROR_INVALID_HANDLE")                            \
     X(NOT_FOUND, 500, "CUDA_ERROR_NOT_FOUND")                                  \
     X(BUSY, 600, "CUDA_ERROR_NOT_READY")                                       \
-    X(REGISTERED, 712, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED")            \
+    X(MAPPED_ALREADY, 208, "CUDA_ERROR_ALREADY_MAPPED")                        \
+    X(PEER_ENABLED, 704, "CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED")             \
+    X(REGISTERED_ALREADY, 712, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED")    \
     X(NOT_REGISTERED, 713, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED")            \
     X(CAPTURING, 900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")                 \
     X(CAPTURE_BROKEN, 901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED")            \
@@ -55,6 +57,7 @@ enum {
     STANDIN_DEVICES = 16, /* most */
     STANDIN_BLOCK = DCMK_HOST_THREADS,
     STANDIN_STACK = 16, /* contexts pushed by a thread */
+    STANDIN_GRANULE = 2 << 20
 };
 
 typedef struct standin_stream standin_stream;
@@ -66,6 +69,7 @@ typedef struct standin_ctx {
     int device;
     unsigned users;
     standin_stream *null_stream; /* made when first used */
+    uint32_t peers;              /* a bit a device whose access is enabled */
 } standin_ctx;
 
 /* One piece of a stream's work. */
@@ -121,6 +125,38 @@ struct standin_graph {
     int mode;
     bool is_broken;
 };
+
+typedef enum standin_kind {
+    STANDIN_DEVICE,     /* mem_alloc */
+    STANDIN_POOL,       /* cuMemAllocAsync */
+    STANDIN_MANAGED,    /* cuMemAllocManaged */
+    STANDIN_HOST,       /* host_alloc */
+    STANDIN_REGISTERED, /* host_register */
+    STANDIN_OPENED,     /* another process's, by its handle */
+    STANDIN_RESERVED,   /* addresses */
+    STANDIN_MAPPED      /* physical memory at reserved addresses */
+} standin_kind;
+
+/* Physical memory's handle. */
+typedef struct standin_physical {
+    int fd;
+    size_t bytes;
+    int device;
+    int handle_types;
+    unsigned users; /* handles and mappings */
+} standin_physical;
+
+typedef struct standin_range {
+    struct standin_range *next;
+    uint64_t base;
+    size_t bytes;
+    standin_kind kind;
+    int device;
+    int fd;                /* of an allocation; -1: none */
+    bool is_open;          /* MAPPED: access was given */
+    standin_physical *mem; /* of MAPPED */
+    dcmi_cu_ipc handle;    /* of OPENED */
+} standin_range;
 
 extern pthread_mutex_t standin_lock;
 extern pthread_cond_t standin_moved; /* an operation has ended */
@@ -183,7 +219,28 @@ standin_stream *standin_streams(void);
  */
 bool standin_may(void);
 
-/* memory.c: whether [at, at + bytes) is memory that a device reaches. */
+/* range.c, with the lock held: memory by its addresses. */
+standin_range *standin_range_add(standin_kind kind, uint64_t base,
+                                 size_t bytes);
+bool standin_range_remove(standin_kind kind, uint64_t base);
+standin_range *standin_range_at(standin_kind kind, uint64_t base);
+standin_range *standin_ranges(void);
+/* What a device reaches at `at`; whether it reaches all of [at, at + bytes). */
+const standin_range *standin_range_of(uint64_t at);
 bool standin_reaches(uint64_t at, size_t bytes);
+
+/* memory.c */
+int standin_memory_fd(size_t bytes); /* -1: failed */
+size_t standin_up(size_t bytes, size_t to);
+
+/* The driver's calls that only tests make, by dlsym(). */
+STANDIN_API dcmi_cu_result
+standin_managed(dcmi_cu_ptr *ptr_p, size_t bytes,
+                unsigned flags) __asm__("cuMemAllocManaged");
+STANDIN_API dcmi_cu_result
+standin_pool(dcmi_cu_ptr *ptr_p, size_t bytes,
+             dcmi_cu_stream stream) __asm__("cuMemAllocAsync");
+STANDIN_API dcmi_cu_result standin_pool_free(
+    dcmi_cu_ptr ptr, dcmi_cu_stream stream) __asm__("cuMemFreeAsync");
 
 #endif /* DCM_STANDIN_H */

@@ -7,71 +7,13 @@
 #define _GNU_SOURCE
 #include "gpu/ranks.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 
-#include "standin/standin.h"
+#include "standin/ask.h"
 
 enum {
     COUNT = 3000
 };
-
-/* ---- what tests ask of the stand-in --------------------------------------- */
-
-static void find(void *fn_p, const char *name)
-{
-    void *dl = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-    void *symbol;
-
-    gpu_die_unless(dl != NULL);
-    symbol = dlsym(dl, name);
-    gpu_die_unless(symbol != NULL);
-    memcpy(fn_p, &symbol, sizeof(symbol));
-    (void)dlclose(dl);
-}
-
-static standin_counts count(void)
-{
-    standin_count_fn fn;
-    standin_counts counts;
-
-    find(&fn, "standin_count");
-    fn(&counts);
-    return counts;
-}
-
-static void hold(dcmi_cu_stream stream)
-{
-    standin_hold_fn fn;
-
-    find(&fn, "standin_hold");
-    gpu_do(fn(stream));
-}
-
-static void let_go(void)
-{
-    standin_let_go_fn fn;
-
-    find(&fn, "standin_let_go");
-    fn();
-}
-
-static void must_equal(const standin_counts *was, const char *when)
-{
-    static const char *const names[] = {
-#define STANDIN_X(NAME) #NAME,
-        STANDIN_LIVE_MAP(STANDIN_X)
-#undef STANDIN_X
-    };
-    const standin_counts now = count();
-
-    for (int i = 0; i < STANDIN_LIVE; i++) {
-        if (now.of[i] != was->of[i])
-            fprintf(stderr, "%s: %ld %s, not %ld\n", when, now.of[i], names[i],
-                    was->of[i]);
-        gpu_die_unless(now.of[i] == was->of[i]);
-    }
-}
 
 /* ---- calls ---------------------------------------------------------------- */
 
@@ -129,7 +71,7 @@ static int leaks_rank(gpu_rank *r, void *arg)
 
     (void)arg;
     gpu_open(r);
-    was = count();
+    was = ask_count();
     for (int i = 0; i < 3; i++) {
         dcm_comm *comm;
         dcm_comm *other;
@@ -141,7 +83,7 @@ static int leaks_rank(gpu_rank *r, void *arg)
         dcm_comm_free(comm);
         use(r, other);
         dcm_comm_free(other);
-        must_equal(&was, "after a communicator");
+        ask_must_equal(&was, "after a communicator");
     }
     gpu_close(r);
     return 0;
@@ -171,7 +113,7 @@ static int one_fails(gpu_rank *r, const entry *e)
 {
     char *slot = (char *)(uintptr_t)r->cuda + e->at;
     dcmi_cu_result (*const stub)(void) = fail;
-    const standin_counts was = count();
+    const standin_counts was = ask_count();
     dcm_comm *comm = NULL;
     double all[DCM_MAX_RANKS];
     double mine;
@@ -195,7 +137,7 @@ static int one_fails(gpu_rank *r, const entry *e)
         dcm_comm_free(comm);
         return 0;
     }
-    must_equal(&was, e->name);
+    ask_must_equal(&was, e->name);
     return 1;
 }
 
@@ -243,17 +185,17 @@ static int stuck_rank(gpu_rank *r, void *arg)
     gpu_open(r);
     dcm_log_set(note, NULL, DCM_LOG_WARN);
     at = gpu_alloc(r, COUNT * 4);
-    was = count();
+    was = ask_count();
     gpu_die_unless(new_comm(r, &comm) == DCM_OK);
     if (is_stuck) {
-        hold(r->stream);
+        ask_hold(r->stream);
         gpu_die_unless(largest(comm, at, r->stream) == DCM_OK);
         dcm_comm_free(comm);
         gpu_die_unless(warned != NULL);
-        now = count();
+        now = ask_count();
         gpu_die_unless(now.of[STANDIN_MAPPINGS] > was.of[STANDIN_MAPPINGS]);
         gpu_die_unless(now.of[STANDIN_REGIONS] > was.of[STANDIN_REGIONS]);
-        let_go(); /* the kernel runs now, on all that it looks at */
+        ask_let_go(); /* the kernel runs now, on all that it looks at */
         gpu_do(r->cuda->stream_sync(r->stream));
     } else {
         dcm_comm_free(comm); /* and never calls, so that the kernel looks */
@@ -262,7 +204,7 @@ static int stuck_rank(gpu_rank *r, void *arg)
     gpu_die_unless(new_comm(r, &comm) == DCM_OK);
     use(r, comm);
     dcm_comm_free(comm);
-    must_equal(&was, "after a stuck stream");
+    ask_must_equal(&was, "after a stuck stream");
     gpu_do(r->cuda->mem_free(at));
     gpu_close(r);
     return 0;
@@ -279,7 +221,7 @@ static int waiting_rank(gpu_rank *r, void *arg)
     gpu_open(r);
     dcm_log_set(note, NULL, DCM_LOG_WARN);
     at = gpu_alloc(r, COUNT * 4);
-    was = count();
+    was = ask_count();
     gpu_die_unless(new_comm(r, &comm) == DCM_OK);
     if (r->rank == 0)
         gpu_die_unless(largest(comm, at, r->stream) == DCM_OK);
@@ -290,7 +232,7 @@ static int waiting_rank(gpu_rank *r, void *arg)
         gpu_meet(r);
     gpu_do(r->cuda->stream_sync(r->stream));
     gpu_die_unless(warned == NULL);
-    must_equal(&was, "after a kernel that waited");
+    ask_must_equal(&was, "after a kernel that waited");
     gpu_do(r->cuda->mem_free(at));
     gpu_close(r);
     return 0;
@@ -450,12 +392,12 @@ static int refused_rank(gpu_rank *r, void *arg)
     dcm_comm *comm;
 
     gpu_open(r);
-    was = count();
+    was = ask_count();
     gpu_die_unless(new_comm(r, &comm) != DCM_OK);
     if (strstr(dcm_errmsg(), words) == NULL)
         fprintf(stderr, "rank %d: %s\n", r->rank, dcm_errmsg());
     gpu_die_unless(strstr(dcm_errmsg(), words) != NULL);
-    must_equal(&was, words);
+    ask_must_equal(&was, words);
     gpu_close(r);
     return 0;
 }

@@ -40,7 +40,6 @@ dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
     dcmi_cuda_home home;
     dcm_status st = DCM_OK;
     int major = 0;
-    int has_vmm = 0;
 
     *score_p = 0;
     if (dcm_group_nhosts(group) > 1)
@@ -54,16 +53,11 @@ dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
     if (st != DCM_OK)
         goto out;
     (void)home.cuda->device_attribute(&major, DCMI_CU_MAJOR, home.device);
-    (void)home.cuda->device_attribute(&has_vmm, DCMI_CU_HAS_POSIX_FD,
-                                      home.device);
     if (!dcmi_peer_image_is_there())
         st = dcmi_err(DCM_E_UNSUP, "built without GPU kernels");
     else if (major < OLDEST_MAJOR)
         st = dcmi_err(DCM_E_UNSUP, "compute capability %d.x is below %d.0",
                       major, OLDEST_MAJOR);
-    else if (has_vmm == 0)
-        st = dcmi_err(DCM_E_UNSUP, "the device cannot share memory by "
-                                   "descriptors");
     dcmi_cuda_home_leave(&home);
 out:
     if (st == DCM_OK)

@@ -21,14 +21,14 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
     (void)snprintf(
         text, bytes,
         "%s: %zu bytes on %d ranks, %s; %zu launches of at most %llu bytes, the "
-        "first of %u blocks of %u threads; %s%s; dependent launch is %s",
+        "first of %u blocks of %u threads; %s%s; memory shared by %s; dependent launch is %s",
         dcmi_peer_algo_name(algo), size, c->nranks, c->device_name,
         most == 0 || size == 0 ? (size_t)1 : (size_t)((size + most - 1) / most),
         (unsigned long long)most, s.grid, s.threads,
         s.what == DCMI_PEER_ANY ? "arithmetic of any type and operator"
                                 : "arithmetic of its own",
         c->sharing > 1 ? "; other ranks share the device" : "",
-        c->has_dependent_launch ? "on" : "off");
+        dcmi_symmetric_how(c->staging), c->has_dependent_launch ? "on" : "off");
     return DCM_OK;
 }
 

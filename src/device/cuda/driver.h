@@ -27,6 +27,11 @@ typedef void *dcmi_cu_graph_exec;
 typedef uint64_t dcmi_cu_ptr;
 typedef unsigned long long dcmi_cu_mem; /* a physical allocation's handle */
 
+/* By which another process opens an allocation. */
+typedef struct dcmi_cu_ipc {
+    unsigned char bytes[64];
+} dcmi_cu_ipc;
+
 typedef struct dcmi_cu_uuid {
     unsigned char bytes[16];
 } dcmi_cu_uuid;
@@ -34,6 +39,7 @@ typedef struct dcmi_cu_uuid {
 enum {
     DCMI_CU_OK = 0,
     DCMI_CU_NOT_READY = 600,
+    DCMI_CU_PEER_ALREADY_ENABLED = 704,
     DCMI_CU_ALREADY_REGISTERED = 712,
     /* attributes of a device */
     DCMI_CU_PROCESSORS = 16,
@@ -46,6 +52,15 @@ enum {
     /* of a pointer */
     DCMI_CU_POINTER_TYPE = 2,
     DCMI_CU_POINTER_HOST = 1,
+    DCMI_CU_POINTER_IS_MANAGED = 8,
+    DCMI_CU_POINTER_DEVICE = 9,
+    DCMI_CU_POINTER_HAS_IPC = 10,
+    DCMI_CU_POINTER_RANGE_START = 11,
+    DCMI_CU_POINTER_RANGE_BYTES = 12,
+    DCMI_CU_POINTER_HANDLE_TYPES = 14,
+    DCMI_CU_POINTER_POOL = 17,
+    DCMI_CU_POINTER_MAPPING_BYTES = 18,
+    DCMI_CU_POINTER_MAPPING_START = 19,
     /* of a function */
     DCMI_CU_FUNC_REGISTERS = 4,
     /* flags */
@@ -60,6 +75,7 @@ enum {
     DCMI_CU_ON_DEVICE = 1,
     DCMI_CU_POSIX_FD = 1,
     DCMI_CU_READ_WRITE = 3,
+    DCMI_CU_IPC_LAZY_PEER = 1,
     DCMI_CU_GRANULARITY_RECOMMENDED = 1,
     /* a launch's attribute */
     DCMI_CU_DEPENDENT_LAUNCH = 6
@@ -206,6 +222,15 @@ _Static_assert(sizeof(dcmi_cu_launch) == 56, "the driver's layout");
       (dcmi_cu_ptr * ptr_p, void *host, unsigned flags), true)                 \
     X(pointer_attribute, "cuPointerGetAttribute",                              \
       (void *value, int attribute, dcmi_cu_ptr ptr), true)                     \
+    X(peer_enable, "cuCtxEnablePeerAccess",                                    \
+      (dcmi_cu_ctx peer, unsigned flags), true)                                \
+    X(ipc_get, "cuIpcGetMemHandle", (dcmi_cu_ipc * handle_p, dcmi_cu_ptr ptr), \
+      true)                                                                    \
+    X(ipc_open, "cuIpcOpenMemHandle_v2",                                       \
+      (dcmi_cu_ptr * ptr_p, dcmi_cu_ipc handle, unsigned flags), true)         \
+    X(ipc_close, "cuIpcCloseMemHandle", (dcmi_cu_ptr ptr), true)               \
+    X(mem_retain, "cuMemRetainAllocationHandle",                               \
+      (dcmi_cu_mem * mem_p, void *at), true)                                   \
     X(mem_create, "cuMemCreate",                                               \
       (dcmi_cu_mem * mem_p, size_t bytes, const dcmi_cu_mem_prop *prop,        \
        unsigned long long flags),                                              \
