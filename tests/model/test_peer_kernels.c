@@ -426,6 +426,53 @@ static void test_parallel(void **state)
     free(w);
 }
 
+/* ---- the peer test -------------------------------------------------------- */
+
+/* *arg: 0, or what the mapping of rank 0's memory, as rank 1 has it, does wrong. */
+static void probe_rank(world *w, int rank, void *arg)
+{
+    const uint32_t wrong = *(const uint32_t *)arg;
+    uint32_t bad[DCMK_RANKS];
+    dcmk_args a = {.dst = address(bad), .nranks = w->n};
+
+    memset(bad, 0xff, sizeof(bad));
+    common_args(w, rank, &a);
+    a.timeout_ns = wrong != 0 ? 100000000u : w->timeout_ns;
+    if (wrong != 0 && rank == 1)
+        a.peer[0] =
+            address(w->want); /* elsewhere: writes and reads go astray */
+    run_grid(w, "dcmk_k_probe", &a, 1, DCMK_LANES);
+    for (int p = 0; p < w->n; p++) {
+        uint32_t want = 0;
+
+        if (wrong != 0 && rank == 0)
+            want = DCMK_PROBE_ATOMIC | (p == 1 ? DCMK_PROBE_LATE : 0);
+        if (wrong != 0 && rank == 1 && p == 0)
+            want = DCMK_PROBE_READ;
+        if (bad[p] != want)
+            fprintf(stderr, "rank %d of %d finds %#x of rank %d, not %#x\n",
+                    rank, w->n, bad[p], p, want);
+        die_unless(bad[p] == want);
+    }
+}
+
+static void test_probe(void **state)
+{
+    world *w = malloc(sizeof(*w));
+
+    (void)state;
+    assert_non_null(w);
+    for (uint32_t wrong = 0; wrong < 2; wrong++) {
+        for (int n = 2; n <= MOST; n++) {
+            world_new(w, n, 1);
+            memset(w->want, 0, 1 << 20);
+            run(w, probe_rank, &wrong);
+            world_free(w);
+        }
+    }
+    free(w);
+}
+
 /* ---- what ends a wait ----------------------------------------------------- */
 
 typedef struct ending {
@@ -500,9 +547,8 @@ static void test_endings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grid),
-        cmocka_unit_test(test_soak),
-        cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_grid),     cmocka_unit_test(test_soak),
+        cmocka_unit_test(test_parallel), cmocka_unit_test(test_probe),
         cmocka_unit_test(test_endings),
     };
 

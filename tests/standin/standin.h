@@ -143,6 +143,7 @@ typedef struct standin_physical {
     size_t bytes;
     int device;
     int handle_types;
+    bool is_imported;
     unsigned users; /* handles and mappings */
 } standin_physical;
 

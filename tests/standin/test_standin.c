@@ -439,6 +439,7 @@ int main(void)
     bad |= run_case("pointers", 2, pointer_rank);
     bad |= refused("STANDIN_NO_PEER", "1", "no access to rank");
     bad |= refused("STANDIN_NO_NVLINK", "1", "no NVLink to rank");
+    bad |= refused("STANDIN_DEAF", "1", "does not reach rank");
     bad |= refused("DEVCOMM_GPU_IMAGE", "/no/such/file", "/no/such/file");
     bad |= refused("DEVCOMM_GPU_IMAGE", "/dev/null", "not a file");
     bad |= refused("DEVCOMM_GPU_IMAGE", "/proc/self/exe", "INVALID_IMAGE");

@@ -25,7 +25,7 @@ static dcmi_cu_result physical_new(dcmi_cu_mem *mem_p, int fd, size_t bytes,
         free(p);
         return STANDIN_NOMEM;
     }
-    *p = (standin_physical){fd, bytes, device, handle_types, 1};
+    *p = (standin_physical){fd, bytes, device, handle_types, false, 1};
     (void)pthread_mutex_lock(&standin_lock);
     standin_live_add(STANDIN_MEMORY, 1);
     (void)pthread_mutex_unlock(&standin_lock);
@@ -99,6 +99,7 @@ dcmi_cu_result standin_mem_import(dcmi_cu_mem *mem_p, void *handle, int type)
 {
     const int fd = dup((int)(uintptr_t)handle);
     const off_t bytes = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    dcmi_cu_result r;
 
     if (type != DCMI_CU_POSIX_FD || bytes <= 0 ||
         bytes % STANDIN_GRANULE != 0) {
@@ -106,7 +107,10 @@ dcmi_cu_result standin_mem_import(dcmi_cu_mem *mem_p, void *handle, int type)
             (void)close(fd);
         return STANDIN_INVALID;
     }
-    return physical_new(mem_p, fd, (size_t)bytes, 0, DCMI_CU_POSIX_FD);
+    r = physical_new(mem_p, fd, (size_t)bytes, 0, DCMI_CU_POSIX_FD);
+    if (r == DCMI_CU_OK)
+        ((standin_physical *)(uintptr_t)*mem_p)->is_imported = true;
+    return r;
 }
 
 dcmi_cu_result standin_mem_reserve(dcmi_cu_ptr *ptr_p, size_t bytes,
@@ -170,6 +174,10 @@ dcmi_cu_result standin_mem_map(dcmi_cu_ptr ptr, size_t bytes, size_t offset,
                                dcmi_cu_mem mem, unsigned long long flags)
 {
     standin_physical *p = (standin_physical *)(uintptr_t)mem;
+    /* A link that claims to work and carries nothing. */
+    const bool is_deaf =
+        p->is_imported && standin_setting("STANDIN_DEAF", 0) != 0;
+    const int sharing = is_deaf ? MAP_PRIVATE : MAP_SHARED;
     dcmi_cu_result r = STANDIN_INVALID;
     standin_range *added;
 
@@ -178,7 +186,7 @@ dcmi_cu_result standin_mem_map(dcmi_cu_ptr ptr, size_t bytes, size_t offset,
     (void)pthread_mutex_lock(&standin_lock);
     if (is_reserved(ptr, bytes) &&
         standin_range_at(STANDIN_MAPPED, ptr) == NULL &&
-        mmap((void *)(uintptr_t)ptr, bytes, PROT_NONE, MAP_SHARED | MAP_FIXED,
+        mmap((void *)(uintptr_t)ptr, bytes, PROT_NONE, sharing | MAP_FIXED,
              p->fd, 0) != MAP_FAILED) {
         added = standin_range_add(STANDIN_MAPPED, ptr, bytes);
         r = added != NULL ? DCMI_CU_OK : STANDIN_NOMEM;

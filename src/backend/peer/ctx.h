@@ -39,6 +39,7 @@ typedef struct dcmi_peer {
     dcmi_cu_module module;
     dcmi_cu_function fn[DCMI_PEER_ALGOS][DCMI_PEER_WHATS];
     dcmi_cu_function fn_barrier;
+    dcmi_cu_function fn_probe;
     dcmi_symmetric *staging;
     dcmk_record *record; /* pinned */
     void *team_page;     /* registered, or NULL */
@@ -68,6 +69,9 @@ dcm_status dcmi_peer_open(void **ctx_p, const dcm_backend_env *env);
 dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
                            size_t why_bytes);
 
+/* peer_test.c: on fresh staging; E_UNSUP on all ranks alike. */
+dcm_status dcmi_peer_test(dcmi_peer *c, const dcm_backend_env *env);
+
 /* fill.c: phase 3, when the staging is mapped. */
 dcm_status dcmi_peer_fill_memory(dcmi_peer *c);
 
@@ -81,6 +85,8 @@ void dcmi_peer_reap(void);
 /* launch.c */
 dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll);
 dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll);
+dcm_status dcmi_peer_launch(dcmi_peer *c, dcmi_cu_function fn, dcmk_args *args,
+                            uint32_t grid, uint32_t threads, dcm_stream stream);
 dcmi_peer_algo dcmi_peer_algo_of(const dcmi_peer *c, const dcm_coll *coll);
 
 /* failure.c: OK, or the failure that a kernel or another rank has found. */

@@ -50,8 +50,8 @@ static DCMI_COLD dcm_status change_stream(dcmi_peer *c, dcm_stream stream)
     return DCM_OK;
 }
 
-static dcm_status launch(dcmi_peer *c, dcmi_cu_function fn, dcmk_args *args,
-                         uint32_t grid, uint32_t threads, dcm_stream stream)
+dcm_status dcmi_peer_launch(dcmi_peer *c, dcmi_cu_function fn, dcmk_args *args,
+                            uint32_t grid, uint32_t threads, dcm_stream stream)
 {
     dcmi_cu_launch_attr attr = {
         .id = DCMI_CU_DEPENDENT_LAUNCH,
@@ -133,8 +133,8 @@ static dcm_status launch_pieces(dcmi_peer *c, const dcm_coll *coll,
         a.sign = dcmi_peer_sign((int)coll->kind, coll->dtype, coll->op,
                                 coll->count, at);
         dcmi_peer_fill(&a, &c->lay, &shape, coll->dtype, coll->op, part);
-        st = launch(c, c->fn[algo][shape.what], &a, shape.grid, shape.threads,
-                    coll->stream);
+        st = dcmi_peer_launch(c, c->fn[algo][shape.what], &a, shape.grid,
+                              shape.threads, coll->stream);
         at += part;
     } while (st == DCM_OK && at < bytes);
     return st;
@@ -185,6 +185,6 @@ dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll)
     dcmi_peer_fill(&a, &c->lay, &shape, DCM_U8, DCM_SUM, 0);
     a.timeout_ns = c->team->watch.timeout_ns;
     a.sign = dcmi_peer_sign((int)DCM_COLL_BARRIER, DCM_U8, DCM_SUM, 0, 0);
-    st = launch(c, c->fn_barrier, &a, 1, DCMK_LANES, coll->stream);
+    st = dcmi_peer_launch(c, c->fn_barrier, &a, 1, DCMK_LANES, coll->stream);
     return end(c, is_pushed, st);
 }

@@ -6,7 +6,7 @@
  *      a first launch that loads could wait behind a kernel that waits for it
  *   2  the facts are exchanged, with what failed in phase 1
  *   3  every rank computes the same layout; staging is made and mapped by all
- *      (fill.c)
+ *      (fill.c), when the peer test has let the mapping pass (peer_test.c)
  *   4  every algorithm runs on numbers that are known (first_test.c)
  *
  * Nothing here waits for the whole context: another rank, or another communicator,
@@ -124,6 +124,8 @@ static dcm_status load_kernels(dcmi_peer *c)
     if (r != DCMI_CU_OK)
         return dcmi_cuda_err(c->home.cuda, r, "loading the kernels");
     st = load_function(c, &c->fn_barrier, "dcmk_k_barrier");
+    if (st == DCM_OK)
+        st = load_function(c, &c->fn_probe, "dcmk_k_probe");
     for (int i = 0; i < DCMI_PEER_ALGOS * DCMI_PEER_WHATS && st == DCM_OK;
          i++) {
         const dcmi_peer_algo algo = (dcmi_peer_algo)(i / DCMI_PEER_WHATS);
@@ -267,7 +269,10 @@ static dcm_status open_phases(dcmi_peer *c, const dcm_backend_env *env)
                                 env->timeout_ms);
     if (st != DCM_OK)
         return st;
-    st = dcmi_group_vote(env->group, dcmi_peer_fill_memory(c), env->timeout_ms);
+    st = dcmi_peer_test(c, env);
+    if (st == DCM_OK)
+        st = dcmi_group_vote(env->group, dcmi_peer_fill_memory(c),
+                             env->timeout_ms);
     if (st == DCM_OK)
         st = dcmi_group_vote(env->group, dcmi_peer_first_test(c),
                              env->timeout_ms);

@@ -37,6 +37,19 @@ enum {
     DCMK_PHASE_BARRIER = 3,
 };
 
+/* The peer test: its pieces, and what a rank can find wrong with another. */
+enum {
+    DCMK_PROBE_ROUNDS = 8,
+    DCMK_PROBE_PIECE = 1024, /* bytes; the last 8 are its flag */
+    DCMK_PROBE_PATTERN = 512,
+    DCMK_PROBE_COUNTER = 1024,
+    DCMK_PROBE_BYTES = DCMK_RANKS * DCMK_PROBE_ROUNDS * DCMK_PROBE_PIECE + 4096,
+    DCMK_PROBE_LATE = 1,   /* what it writes does not come */
+    DCMK_PROBE_ORDER = 2,  /* a flag came before its payload */
+    DCMK_PROBE_READ = 4,   /* its memory reads wrong */
+    DCMK_PROBE_ATOMIC = 8, /* atomics are lost */
+};
+
 /* In memory that the host reads and writes; `state` is written last. */
 typedef struct dcmk_record {
     uint64_t epoch;

@@ -58,5 +58,6 @@ extern "C" dcmk_host_fn dcmk_host_kernel(const char *name)
 #include "backend/peer/kernels/barrier.cu"
 #include "backend/peer/kernels/ll128.cu"
 #include "backend/peer/kernels/ll128_two.cu"
+#include "backend/peer/kernels/probe.cu"
 #include "backend/peer/kernels/push.cu"
 #include "backend/peer/kernels/push_two.cu"

@@ -64,6 +64,12 @@ DCMK_FN bool dcmk_claim(uint64_t at)
     return __atomic_exchange_n((uint32_t *)at, 1u, __ATOMIC_ACQ_REL) == 0;
 }
 
+/* Add 1 to a word of any rank's device. */
+DCMK_FN void dcmk_add32(uint64_t at)
+{
+    (void)__atomic_fetch_add((uint32_t *)at, 1u, __ATOMIC_RELAXED);
+}
+
 /* Four words, each by itself: nothing more is asked of them. */
 DCMK_FN dcmk_u4 dcmk_load_words(uint64_t at)
 {
@@ -223,6 +229,12 @@ DCMK_FN bool dcmk_claim(uint64_t at)
                  : "l"(at)
                  : "memory");
     return old == 0;
+}
+
+DCMK_FN void dcmk_add32(uint64_t at)
+{
+    asm volatile("red.relaxed.sys.global.add.u32 [%0], 1;" ::"l"(at)
+                 : "memory");
 }
 
 DCMK_FN dcmk_u4 dcmk_load_words(uint64_t at)
