@@ -9,105 +9,21 @@
  */
 #include "memory/symmetric.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "group/group.h"
 #include "group/vote.h"
+#include "memory/device.h"
 #include "memory/share.h"
-
-/* One rank's memory. */
-typedef struct owned {
-    const dcmi_cuda *cuda;
-    dcmi_cu_ptr base;
-    size_t bytes;
-    bool is_physical;
-    _Atomic unsigned users;
-} owned;
 
 struct dcmi_symmetric {
     size_t bytes;
-    owned *own;
+    dcmi_device_mem *own;
     int n_used;
-    owned *used[DCM_MAX_RANKS]; /* other threads' */
+    dcmi_device_mem *used[DCM_MAX_RANKS]; /* other threads' */
     dcmi_share *share;
 };
-
-static dcm_status allocate_physical(owned *o, const dcmi_cuda_home *home,
-                                    size_t bytes)
-{
-    const dcmi_cuda *cuda = home->cuda;
-    const dcmi_cu_location here = {DCMI_CU_ON_DEVICE, home->device};
-    const dcmi_cu_access access = {here, DCMI_CU_READ_WRITE};
-    const dcmi_cu_mem_prop prop = {
-        .type = DCMI_CU_PINNED,
-        .handle_types = DCMI_CU_POSIX_FD,
-        .location = here,
-    };
-    size_t granule = 0;
-    dcmi_cu_mem mem = 0;
-    dcmi_cu_ptr at = 0;
-    dcmi_cu_result r;
-
-    r = cuda->mem_granularity(&granule, &prop, DCMI_CU_GRANULARITY_RECOMMENDED);
-    if (r != DCMI_CU_OK || granule == 0)
-        return dcmi_cuda_err(cuda, r, "granularity of device memory");
-    o->bytes = (bytes + granule - 1) / granule * granule;
-    r = cuda->mem_create(&mem, o->bytes, &prop, 0);
-    if (r != DCMI_CU_OK)
-        return dcmi_cuda_err(cuda, r, "%zu bytes of device memory", o->bytes);
-    r = cuda->mem_reserve(&at, o->bytes, granule, 0, 0);
-    if (r != DCMI_CU_OK)
-        goto out;
-    r = cuda->mem_map(at, o->bytes, 0, mem, 0);
-    if (r != DCMI_CU_OK)
-        goto err_unreserve;
-    r = cuda->mem_set_access(at, o->bytes, &access, 1);
-    if (r != DCMI_CU_OK)
-        goto err_unmap;
-    o->base = at;
-    goto out;
-
-err_unmap:
-    (void)cuda->mem_unmap(at, o->bytes);
-err_unreserve:
-    (void)cuda->mem_unreserve(at, o->bytes);
-out:
-    (void)cuda->mem_release(mem); /* the mapping keeps it */
-    return r == DCMI_CU_OK ? DCM_OK
-                           : dcmi_cuda_err(cuda, r,
-                                           "mapping %zu bytes of "
-                                           "device memory",
-                                           o->bytes);
-}
-
-static dcm_status allocate(owned *o, const dcmi_cuda_home *home, size_t bytes)
-{
-    dcmi_cu_result r;
-
-    if (o->is_physical)
-        return allocate_physical(o, home, bytes);
-    r = home->cuda->mem_alloc(&o->base, bytes);
-    o->bytes = bytes;
-    return r == DCMI_CU_OK ? DCM_OK
-                           : dcmi_cuda_err(home->cuda, r,
-                                           "%zu bytes of device memory", bytes);
-}
-
-static void put(owned *o)
-{
-    if (o == NULL ||
-        atomic_fetch_sub_explicit(&o->users, 1, memory_order_acq_rel) != 1)
-        return;
-    if (o->base != 0 && o->is_physical) {
-        (void)o->cuda->mem_unmap(o->base, o->bytes);
-        (void)o->cuda->mem_unreserve(o->base, o->bytes);
-    } else if (o->base != 0) {
-        (void)o->cuda->mem_free(o->base);
-    }
-    free(o);
-}
 
 /* Whether this rank's device shares physical memory, and may. */
 static dcm_status can_share_fds(int32_t *can_p, const dcmi_cuda_home *home)
@@ -136,11 +52,11 @@ static dcm_status count_users(dcmi_symmetric *s, dcm_group *group,
     if (st != DCM_OK)
         return st;
     for (int r = 0; r < group->nranks; r++) {
-        owned *o = (owned *)(uintptr_t)all[r];
+        dcmi_device_mem *o = (dcmi_device_mem *)(uintptr_t)all[r];
 
         if (r == group->rank)
             continue;
-        atomic_fetch_add_explicit(&o->users, 1, memory_order_relaxed);
+        dcmi_device_mem_ref(o);
         s->used[s->n_used++] = o;
     }
     return dcmi_group_vote(group, DCM_OK, timeout_ms);
@@ -162,9 +78,10 @@ static dcm_status make(dcmi_symmetric *s, dcm_group *group,
         return st;
     for (int r = 0; r < group->nranks; r++)
         ways = can[r] != 0 ? ways : DCMI_SHARE_ANY;
-    s->own->cuda = home->cuda;
-    s->own->is_physical = ways != DCMI_SHARE_ANY;
-    st = dcmi_group_vote(group, allocate(s->own, home, bytes), timeout_ms);
+    st = dcmi_device_mem_new(&s->own, home, bytes,
+                             ways != DCMI_SHARE_ANY ? DCMI_DEVICE_BY_FD
+                                                    : DCMI_DEVICE_PLAIN);
+    st = dcmi_group_vote(group, st, timeout_ms);
     if (st == DCM_OK)
         st = dcmi_share_new(&s->share, group, home, s->own->base, s->own->bytes,
                             ways, timeout_ms);
@@ -176,25 +93,21 @@ dcm_status dcmi_symmetric_new(dcmi_symmetric **s_p, dcm_group *group,
                               uint32_t timeout_ms)
 {
     dcmi_symmetric *s = calloc(1, sizeof(*s));
-    owned *own = calloc(1, sizeof(*own));
     dcm_status st = DCM_OK;
 
-    if (s == NULL || own == NULL)
+    if (s == NULL)
         st = dcmi_err(DCM_E_NOMEM, "a mapping's handle");
     st = dcmi_group_vote(group, st, timeout_ms);
-    if (st != DCM_OK || s == NULL || own == NULL) {
-        free(own);
+    if (st != DCM_OK || s == NULL) {
         free(s);
         return st;
     }
-    own->users = 1;
-    s->own = own;
     st = make(s, group, home, bytes, timeout_ms);
     if (st != DCM_OK) {
         dcmi_symmetric_free(s);
         return st;
     }
-    s->bytes = own->bytes;
+    s->bytes = s->own->bytes;
     *s_p = s;
     return DCM_OK;
 }
@@ -205,8 +118,8 @@ void dcmi_symmetric_free(dcmi_symmetric *s)
         return;
     dcmi_share_free(s->share);
     for (int i = 0; i < s->n_used; i++)
-        put(s->used[i]);
-    put(s->own);
+        dcmi_device_mem_put(s->used[i]);
+    dcmi_device_mem_put(s->own);
     free(s);
 }
 

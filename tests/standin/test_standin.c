@@ -402,17 +402,48 @@ static int refused_rank(gpu_rank *r, void *arg)
     return 0;
 }
 
-static int refused(const char *variable, const char *value, const char *words)
+/* The staging is in host memory, *arg says why, and all works. */
+static int staged_rank(gpu_rank *r, void *arg)
 {
+    const char *words = *(const char **)arg;
+    char text[2000];
+    standin_counts was;
+    dcm_comm *comm;
+
+    gpu_open(r);
+    was = ask_count();
+    gpu_die_unless(new_comm(r, &comm) == DCM_OK);
+    gpu_die_unless(dcm_comm_explain(comm, text, sizeof(text), NULL, NULL, COUNT,
+                                    DCM_F32, DCM_SUM) == DCM_OK);
+    if (strstr(text, words) == NULL || strstr(text, "staged: ") == NULL)
+        fprintf(stderr, "%s\n", text);
+    gpu_die_unless(strstr(text, words) != NULL &&
+                   strstr(text, "staged: ") != NULL);
+    use(r, comm);
+    gpu_die_unless(dcm_barrier(comm, r->stream) == DCM_OK);
+    use(r, comm);
+    dcm_comm_free(comm);
+    ask_must_equal(&was, words);
+    gpu_close(r);
+    return 0;
+}
+
+/* In an environment: creation is refused, or the staging is in host memory. */
+static int with(const char *what, const char *variable, const char *value,
+                const char *words)
+{
+    const gpu_rank_fn fn =
+        strcmp(what, "refused") == 0 ? refused_rank : staged_rank;
     const char *was = getenv(variable);
     char kept[4096];
     int bad;
 
     (void)snprintf(kept, sizeof(kept), "%s", was != NULL ? was : "");
     (void)setenv(variable, value, 1);
-    bad = gpu_run(2, refused_rank, &words, 0, 60);
+    bad = gpu_run(2, fn, &words, 0, 60);
     (void)setenv(variable, kept, 1);
-    printf("refused, %s=%s: %s\n", variable, value, bad != 0 ? "FAILED" : "ok");
+    printf("%s, %s=%s: %s\n", what, variable, value,
+           bad != 0 ? "FAILED" : "ok");
     return bad;
 }
 
@@ -437,11 +468,15 @@ int main(void)
     bad |= run_case("two streams", 2, two_streams_rank);
     bad |= run_case("another device", 2, other_device_rank);
     bad |= run_case("pointers", 2, pointer_rank);
-    bad |= refused("STANDIN_NO_PEER", "1", "no access to rank");
-    bad |= refused("STANDIN_NO_NVLINK", "1", "no NVLink to rank");
-    bad |= refused("STANDIN_DEAF", "1", "does not reach rank");
-    bad |= refused("DEVCOMM_GPU_IMAGE", "/no/such/file", "/no/such/file");
-    bad |= refused("DEVCOMM_GPU_IMAGE", "/dev/null", "not a file");
-    bad |= refused("DEVCOMM_GPU_IMAGE", "/proc/self/exe", "INVALID_IMAGE");
+    bad |= with("staged", "STANDIN_NO_PEER", "1", "no access to rank");
+    bad |= with("staged", "STANDIN_NO_NVLINK", "1", "no NVLink to rank");
+    bad |= with("staged", "STANDIN_DEAF", "1", "does not reach rank");
+    bad |= with("staged", "DEVCOMM_GPU_VETO", "peer", "GPU_VETO names it");
+    bad |= with("staged", "DEVCOMM_ALGO", "staged", "it is asked for");
+    bad |=
+        with("refused", "DEVCOMM_GPU_IMAGE", "/no/such/file", "/no/such/file");
+    bad |= with("refused", "DEVCOMM_GPU_IMAGE", "/dev/null", "not a file");
+    bad |=
+        with("refused", "DEVCOMM_GPU_IMAGE", "/proc/self/exe", "INVALID_IMAGE");
     return bad;
 }

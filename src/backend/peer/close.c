@@ -77,6 +77,9 @@ static void release(dcmi_peer *c)
     dcmi_pinned_put(cuda, c->hall_page);
     dcmi_mapping_put(c->kept_team);
     dcmi_mapping_put(c->kept_hall);
+    dcmi_pinned_put(cuda, c->host_page);
+    dcmi_segment_free(c->host);
+    dcmi_device_mem_put(c->own);
     dcmi_symmetric_free(c->staging);
     if (c->event != NULL)
         (void)cuda->event_destroy(c->event);

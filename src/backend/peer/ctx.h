@@ -2,9 +2,9 @@
 /*
  * What the peer backend's files share: one rank's state.
  *
- * Memory      Staging of every rank, mapped by all (symmetric.h); the watch and the
- *             epoch words, in this rank's device memory behind it; the record, in
- *             pinned host memory.  The team's and the hall's pages are mapped into
+ * Memory      Staging of every rank, mapped by all (symmetric.h), or in a segment
+ *             of host memory; the watch and the epoch words, in this rank's device
+ *             memory; the record, in pinned host memory.  The team's and the hall's pages are mapped into
  *             the device, so that kernels read the fail word and the life words.
  * Failure     A kernel that gives up writes the record; from then on this rank's
  *             kernels end at once.  The next call, or dcm_comm_check(), turns the
@@ -22,6 +22,8 @@
 #include "backend/peer/plan.h"
 #include "device/cuda/driver.h"
 #include "group/team.h"
+#include "memory/device.h"
+#include "memory/segment.h"
 #include "memory/symmetric.h"
 
 typedef struct dcmi_peer {
@@ -40,9 +42,14 @@ typedef struct dcmi_peer {
     dcmi_cu_function fn[DCMI_PEER_ALGOS][DCMI_PEER_WHATS];
     dcmi_cu_function fn_barrier;
     dcmi_cu_function fn_probe;
-    dcmi_symmetric *staging;
-    dcmk_record *record; /* pinned */
-    void *team_page;     /* registered, or NULL */
+    dcmi_symmetric *staging; /* NULL: it is in host memory */
+    dcmi_segment *host;      /* that */
+    void *host_page;         /* registered, or NULL */
+    char why_staged[200];
+    dcmi_device_mem *own; /* `local` where the staging is not the device's */
+    dcmi_cu_ptr local;    /* watch, epochs, numbers of the first test */
+    dcmk_record *record;  /* pinned */
+    void *team_page;      /* registered, or NULL */
     void *hall_page;
     dcmk_args args; /* what is the same in every call */
 
@@ -56,7 +63,7 @@ typedef struct dcmi_peer {
     dcmi_mapping *kept_hall;
 } dcmi_peer;
 
-/* This rank's device memory behind the staging. */
+/* In local memory. */
 enum {
     DCMI_PEER_EPOCHS_AT = 4096, /* behind the watch */
     DCMI_PEER_TEST_AT = 8192,
@@ -71,6 +78,14 @@ dcm_status dcmi_peer_probe(int *score_p, dcm_group *group, char *why,
 
 /* peer_test.c: on fresh staging; E_UNSUP on all ranks alike. */
 dcm_status dcmi_peer_test(dcmi_peer *c, const dcm_backend_env *env);
+
+/*
+ * staging.c: phase 3; on the devices, or, where that cannot be, in host memory.
+ * `st`, and the error record, is what forbids the devices for this rank; `threads`
+ * run at once on every rank.
+ */
+dcm_status dcmi_peer_make_staging(dcmi_peer *c, const dcm_backend_env *env,
+                                  uint64_t threads, dcm_status st);
 
 /* fill.c: phase 3, when the staging is mapped. */
 dcm_status dcmi_peer_fill_memory(dcmi_peer *c);

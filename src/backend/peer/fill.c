@@ -52,11 +52,24 @@ static dcm_status map_pages(dcmi_peer *c, dcmk_watch *watch)
     return st;
 }
 
-dcm_status dcmi_peer_fill_memory(dcmi_peer *c)
+static dcmi_cu_result clear_staging(const dcmi_peer *c)
 {
     const dcmi_cuda *cuda = c->home.cuda;
     const dcmi_cu_ptr base = dcmi_symmetric_at(c->staging, c->rank);
-    const dcmi_cu_ptr local = base + c->lay.bytes;
+    const dcmi_cu_result r =
+        cuda->set_words_async(base, 0, c->lay.words_at / 4, c->stream);
+
+    if (r != DCMI_CU_OK)
+        return r;
+    return cuda->set_words_async(base + c->lay.words_at, ~0u,
+                                 (c->lay.bytes - c->lay.words_at) / 4,
+                                 c->stream);
+}
+
+dcm_status dcmi_peer_fill_memory(dcmi_peer *c)
+{
+    const dcmi_cuda *cuda = c->home.cuda;
+    const dcmi_cu_ptr local = c->local;
     dcmk_watch watch = {0};
     uint64_t epochs[DCMK_GRID];
     dcmi_cu_result r;
@@ -67,11 +80,7 @@ dcm_status dcmi_peer_fill_memory(dcmi_peer *c)
         return st;
     for (int i = 0; i < DCMK_GRID; i++)
         epochs[i] = 1;
-    r = cuda->set_words_async(base, 0, c->lay.words_at / 4, c->stream);
-    if (r == DCMI_CU_OK)
-        r = cuda->set_words_async(base + c->lay.words_at, ~0u,
-                                  (c->lay.bytes - c->lay.words_at) / 4,
-                                  c->stream);
+    r = c->staging != NULL ? clear_staging(c) : DCMI_CU_OK; /* a segment is */
     if (r == DCMI_CU_OK)
         r = cuda->copy_to_async(local, &watch, sizeof(watch), c->stream);
     if (r == DCMI_CU_OK)
@@ -84,7 +93,5 @@ dcm_status dcmi_peer_fill_memory(dcmi_peer *c)
     c->args.watch = local;
     c->args.epochs = local + DCMI_PEER_EPOCHS_AT;
     c->args.rank = c->rank;
-    for (int p = 0; p < c->nranks; p++)
-        c->args.peer[p] = dcmi_symmetric_at(c->staging, p);
     return DCM_OK;
 }

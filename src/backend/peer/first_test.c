@@ -12,8 +12,7 @@ static uint32_t test_value(int rank, int round, uint32_t i)
 static dcm_status test_once(dcmi_peer *c, dcmi_peer_algo algo, int round)
 {
     const dcmi_cuda *cuda = c->home.cuda;
-    const dcmi_cu_ptr at = dcmi_symmetric_at(c->staging, c->rank) +
-                           c->lay.bytes + DCMI_PEER_TEST_AT;
+    const dcmi_cu_ptr at = c->local + DCMI_PEER_TEST_AT;
     const dcm_coll coll = {
         .size = sizeof(coll),
         .src = (const void *)(uintptr_t)at,

@@ -143,8 +143,9 @@ static dcm_status launch_pieces(dcmi_peer *c, const dcm_coll *coll,
 dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll)
 {
     dcmi_peer *c = ctx;
-    const dcmi_peer_algo algo =
-        coll->count == 0 ? DCMI_PEER_LL128 : dcmi_peer_algo_of(c, coll);
+    const dcmi_peer_algo algo = coll->count != 0   ? dcmi_peer_algo_of(c, coll)
+                                : c->lay.is_staged ? DCMI_PEER_STAGED
+                                                   : DCMI_PEER_LL128;
     bool is_pushed = false;
     dcm_status st;
 

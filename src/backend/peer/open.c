@@ -6,7 +6,7 @@
  *      a first launch that loads could wait behind a kernel that waits for it
  *   2  the facts are exchanged, with what failed in phase 1
  *   3  every rank computes the same layout; staging is made and mapped by all
- *      (fill.c), when the peer test has let the mapping pass (peer_test.c)
+ *      (staging.c), the peer test tries it (peer_test.c), and it is filled (fill.c)
  *   4  every algorithm runs on numbers that are known (first_test.c)
  *
  * Nothing here waits for the whole context: another rank, or another communicator,
@@ -150,7 +150,7 @@ static dcm_status read_algo(dcmi_peer *c, const char *name)
     }
     return dcmi_err(DCM_E_INVAL,
                     "the peer backend has no algorithm %s: auto, ll128, "
-                    "ll128_two, push, push_two",
+                    "ll128_two, push, push_two, staged",
                     name);
 }
 
@@ -216,8 +216,8 @@ static dcm_status check_link(const dcmi_peer *c, const facts *theirs, int rank)
     return DCM_OK; /* not visible here: mapping its memory will tell */
 }
 
-static dcm_status lay_out(dcmi_peer *c, const dcm_backend_env *env,
-                          const facts *mine)
+static dcm_status agree(dcmi_peer *c, const dcm_backend_env *env,
+                        const facts *mine)
 {
     facts all[DCM_MAX_RANKS];
     uint64_t threads = UINT64_MAX;
@@ -246,8 +246,7 @@ static dcm_status lay_out(dcmi_peer *c, const dcm_backend_env *env,
     }
     /* A dependent kernel occupies what another rank of the device needs. */
     c->has_dependent_launch = mine->major >= 9 && !is_shared;
-    dcmi_peer_lay_out(&c->lay, c->nranks, threads);
-    return dcmi_group_vote(env->group, st, env->timeout_ms);
+    return dcmi_peer_make_staging(c, env, threads, st);
 }
 
 /* ---- all of it ------------------------------------------------------------ */
@@ -262,14 +261,7 @@ static dcm_status open_phases(dcmi_peer *c, const dcm_backend_env *env)
         st = set_up_local(c, &mine);
     st = dcmi_group_vote(env->group, st, env->timeout_ms);
     if (st == DCM_OK)
-        st = lay_out(c, env, &mine);
-    if (st == DCM_OK)
-        st = dcmi_symmetric_new(&c->staging, env->group, &c->home,
-                                c->lay.bytes + DCMI_PEER_LOCAL_BYTES,
-                                env->timeout_ms);
-    if (st != DCM_OK)
-        return st;
-    st = dcmi_peer_test(c, env);
+        st = agree(c, env, &mine);
     if (st == DCM_OK)
         st = dcmi_group_vote(env->group, dcmi_peer_fill_memory(c),
                              env->timeout_ms);

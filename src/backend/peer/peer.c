@@ -21,23 +21,26 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
     (void)snprintf(
         text, bytes,
         "%s: %zu bytes on %d ranks, %s; %zu launches of at most %llu bytes, the "
-        "first of %u blocks of %u threads; %s%s; memory shared by %s; dependent launch is %s",
+        "first of %u blocks of %u threads; %s%s; staging %s%s; dependent launch is %s",
         dcmi_peer_algo_name(algo), size, c->nranks, c->device_name,
         most == 0 || size == 0 ? (size_t)1 : (size_t)((size + most - 1) / most),
         (unsigned long long)most, s.grid, s.threads,
         s.what == DCMI_PEER_ANY ? "arithmetic of any type and operator"
                                 : "arithmetic of its own",
         c->sharing > 1 ? "; other ranks share the device" : "",
-        dcmi_symmetric_how(c->staging), c->has_dependent_launch ? "on" : "off");
+        c->staging != NULL ? "shared by " : "in host memory: ",
+        c->staging != NULL ? dcmi_symmetric_how(c->staging) : c->why_staged,
+        c->has_dependent_launch ? "on" : "off");
     return DCM_OK;
 }
 
-/* Shared memory of the host: none but the team's.  Device memory: explain. */
+/* Of the host's shared memory; of the devices': explain. */
 static void footprint(void *ctx, size_t *now_p, size_t *most_p)
 {
-    (void)ctx;
-    *now_p = 0;
-    *most_p = 0;
+    const dcmi_peer *c = ctx;
+
+    *now_p = c->host != NULL ? dcmi_segment_bytes(c->host) : 0;
+    *most_p = *now_p;
 }
 
 const dcm_backend_ops dcmi_peer_backend = {

@@ -4,6 +4,8 @@
  * A veto only: what it lets pass may still be found wrong by the first test.  All
  * ranks exchange what they found, and come to the same verdict.
  */
+#include <string.h>
+
 #include "backend/peer/ctx.h"
 #include "base/err.h"
 #include "group/vote.h"
@@ -36,8 +38,7 @@ static dcm_status clear(dcmi_peer *c)
 static dcm_status run(dcmi_peer *c, finding *f)
 {
     const dcmi_cuda *cuda = c->home.cuda;
-    const dcmi_cu_ptr at =
-        dcmi_symmetric_at(c->staging, c->rank) + c->lay.bytes;
+    const dcmi_cu_ptr at = c->local;
     dcmk_args a = {
         .dst = at,
         .timeout_ns = LIMIT_MS * DCMI_NS_PER_MS,
@@ -47,8 +48,7 @@ static dcm_status run(dcmi_peer *c, finding *f)
     dcmi_cu_result r;
     dcm_status st;
 
-    for (int p = 0; p < c->nranks; p++)
-        a.peer[p] = dcmi_symmetric_at(c->staging, p);
+    memcpy(a.peer, c->args.peer, sizeof(a.peer));
     st = dcmi_peer_launch(c, c->fn_probe, &a, 1, DCMK_LANES, c->stream);
     if (st != DCM_OK)
         return st;

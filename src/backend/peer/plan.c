@@ -15,7 +15,8 @@
 #define MIB (1024 * KIB)
 
 enum {
-    ALIGN = 4096 /* of regions */
+    ALIGN = 4096, /* of regions */
+    STAGED_BLOCK = 256
 };
 
 static const char *const algo_names[] = {
@@ -132,11 +133,34 @@ void dcmi_peer_lay_out(dcmi_peer_layout *lay, int nranks, uint64_t threads)
     lay->bytes = at;
 }
 
+void dcmi_peer_lay_out_staged(dcmi_peer_layout *lay, int nranks,
+                              uint64_t threads)
+{
+    uint64_t at = 0;
+    dcmi_peer_region *data = &lay->words[0];
+    dcmi_peer_region *flags = &lay->words[1];
+
+    *lay = (dcmi_peer_layout){.nranks = nranks, .is_staged = true};
+    lay->block = STAGED_BLOCK;
+    lay->most[DCMI_PEER_STAGED] =
+        least(MIB, threads / STAGED_BLOCK * STAGED_BLOCK * 16);
+    lay->lines[0] = put(&at, ALIGN, nranks);
+    data->at = at;
+    data->half = up(lay->most[DCMI_PEER_STAGED], ALIGN);
+    at += 2 * data->half;
+    flags->at = at;
+    flags->half = up((uint64_t)DCMK_GRID * DCMK_LINE, ALIGN);
+    at += 2 * flags->half;
+    lay->words_at = at;
+    lay->bytes = at;
+}
+
 bool dcmi_peer_serves(const dcmi_peer_layout *lay, dcmi_peer_algo algo,
                       dcm_dtype dtype)
 {
     return lay->most[algo] != 0 &&
-           (is_lines(algo) || dcmi_peer_has_words(dtype));
+           (is_lines(algo) || algo == DCMI_PEER_STAGED ||
+            dcmi_peer_has_words(dtype));
 }
 
 dcmi_peer_algo dcmi_peer_choose(const dcmi_peer_layout *lay, dcm_dtype dtype,
@@ -144,6 +168,8 @@ dcmi_peer_algo dcmi_peer_choose(const dcmi_peer_layout *lay, dcm_dtype dtype,
 {
     const bool has_words = dcmi_peer_has_words(dtype);
 
+    if (lay->is_staged)
+        return DCMI_PEER_STAGED;
     if (lay->nranks == 2) {
         if (bytes <=
             least(has_words ? 512 * KIB : MIB, lay->most[DCMI_PEER_LL128]))
@@ -176,7 +202,7 @@ static bool is_even(dcmi_peer_algo algo, uint64_t bytes, uint32_t align)
 static dcmi_peer_what what_of(const dcmi_peer_layout *lay, dcm_dtype dtype,
                               dcm_op op)
 {
-    if (op != DCM_SUM || lay->nranks > 8)
+    if (lay->is_staged || op != DCM_SUM || lay->nranks > 8)
         return DCMI_PEER_ANY;
     if (dtype == DCM_BF16)
         return DCMI_PEER_BF16;
@@ -195,6 +221,8 @@ static uint32_t threads_of(dcmi_peer_algo algo, uint64_t bytes)
         return bytes <= 256 * KIB ? 128 : 512;
     case DCMI_PEER_PUSH:
         return bytes <= MIB ? 256 : 512;
+    case DCMI_PEER_STAGED:
+        return STAGED_BLOCK;
     case DCMI_PEER_PUSH_TWO:
     case DCMI_PEER_ALGOS:
     default:
@@ -262,7 +290,9 @@ bool dcmi_peer_kernel_name(char *name, size_t bytes,
     const char *most = n <= 4 ? "most4" : n <= 8 ? "most8" : "most16";
     char ranks[8];
 
-    if ((algo == DCMI_PEER_PUSH && n != 2) || (what != DCMI_PEER_ANY && n > 8))
+    if ((algo == DCMI_PEER_PUSH && n != 2) ||
+        (algo == DCMI_PEER_STAGED && what != DCMI_PEER_ANY) ||
+        (what != DCMI_PEER_ANY && n > 8))
         return false;
     if (what == DCMI_PEER_ANY)
         (void)snprintf(ranks, sizeof(ranks), "%s", most);

@@ -17,7 +17,8 @@
     X(LL128, ll128)                                                            \
     X(LL128_TWO, ll128_two)                                                    \
     X(PUSH, push)                                                              \
-    X(PUSH_TWO, push_two)
+    X(PUSH_TWO, push_two)                                                      \
+    X(STAGED, staged)
 
 typedef enum dcmi_peer_algo {
 #define DCMI_X(NAME, name) DCMI_PEER_##NAME,
@@ -46,6 +47,7 @@ typedef struct dcmi_peer_region {
 
 typedef struct dcmi_peer_layout {
     int nranks;
+    bool is_staged;            /* in host memory: STAGED serves all calls */
     uint32_t block;            /* most threads of a block */
     dcmi_peer_region lines[2]; /* of the first hop and of the results */
     dcmi_peer_region words[2];
@@ -59,6 +61,10 @@ uint32_t dcmi_peer_block(int nranks);
 
 /* `threads`: what runs at once on this rank's share of its device. */
 void dcmi_peer_lay_out(dcmi_peer_layout *lay, int nranks, uint64_t threads);
+
+/* The same for staging in host memory, an area of lay->bytes a rank. */
+void dcmi_peer_lay_out_staged(dcmi_peer_layout *lay, int nranks,
+                              uint64_t threads);
 
 /* One launch. */
 typedef struct dcmi_peer_shape {

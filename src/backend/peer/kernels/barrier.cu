@@ -34,30 +34,10 @@ DCMK_FN void dcmk_barrier_body(const dcmk_args &a, const dcmk_block &b)
     dcmk_pushed(a, b, epoch);
     DCMK_EACH_THREAD(b, t)
     {
-        dcmk_spin spin = {};
-        uint64_t seen;
-
-        if (t >= (uint32_t)a.nranks || t == (uint32_t)a.rank)
-            continue;
-        for (;;) {
-            dcmk_wanted want = {flag, 0, 0, 0, DCMK_PHASE_BARRIER};
-            bool is_look;
-
-            seen = dcmk_load64_acquire(dcmk_header(a, a.rank, (int)t, epoch));
-            DCMK_LOOP
-            for (int i = 0; i < DCMK_GLANCE && seen != flag; i++) {
-                dcmk_relax();
-                seen =
-                    dcmk_load64_acquire(dcmk_header(a, a.rank, (int)t, epoch));
-            }
-            if (seen == flag || dcmk_glance(a, spin, &is_look))
-                break;
-            if (!is_look)
-                continue;
-            dcmk_miss(want, (int)t, seen);
-            if (dcmk_look(a, b.index, spin, want))
-                break;
-        }
+        if (t < (uint32_t)a.nranks && t != (uint32_t)a.rank)
+            (void)dcmk_await_flag(a, b.index, (int)t,
+                                  dcmk_header(a, a.rank, (int)t, epoch), flag,
+                                  DCMK_PHASE_BARRIER);
     }
 }
 

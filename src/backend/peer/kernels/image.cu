@@ -40,6 +40,12 @@
     DCMK_SUMS(name, body, 2, dcmk_just<2>, 1024)                               \
     DCMK_ANY(name, body, most4, 4, 1024)
 
+/* Where memory is slow, arithmetic need not be fast. */
+#define DCMK_MAKE_ANY(name, body)                                              \
+    DCMK_ANY(name, body, most4, 4, 256)                                        \
+    DCMK_ANY(name, body, most8, 8, 256)                                        \
+    DCMK_ANY(name, body, most16, 16, 256)
+
 #if DCMK_HOST
 #include <string.h>
 
@@ -61,3 +67,4 @@ extern "C" dcmk_host_fn dcmk_host_kernel(const char *name)
 #include "backend/peer/kernels/probe.cu"
 #include "backend/peer/kernels/push.cu"
 #include "backend/peer/kernels/push_two.cu"
+#include "backend/peer/kernels/staged.cu"

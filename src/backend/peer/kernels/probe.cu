@@ -103,6 +103,34 @@ DCMK_FN uint32_t dcmk_probe_receive(const dcmk_args &a, int from,
     return bad;
 }
 
+/* Pieces, atomics, and that they are done. */
+DCMK_FN void dcmk_probe_send_all(const dcmk_args &a, int to)
+{
+    const uint64_t rest = dcmk_probe_rest(a, to);
+
+    DCMK_LOOP
+    for (uint32_t round = 0; round < DCMK_PROBE_ROUNDS; round++) {
+        dcmk_probe_send(a, to, round);
+        dcmk_add32(rest + DCMK_PROBE_COUNTER);
+    }
+    dcmk_store64_release(rest + 8u * (uint32_t)a.rank, 1);
+}
+
+DCMK_FN uint32_t dcmk_probe_receive_all(const dcmk_args &a, int from,
+                                        uint64_t start_ns)
+{
+    uint32_t bad = 0;
+
+    DCMK_LOOP
+    for (uint32_t round = 0; round < DCMK_PROBE_ROUNDS && bad == 0; round++)
+        bad = dcmk_probe_receive(a, from, round, start_ns);
+    if (bad != DCMK_PROBE_LATE &&
+        !dcmk_probe_await(a, dcmk_probe_rest(a, a.rank) + 8u * (uint32_t)from,
+                          1, start_ns))
+        bad = DCMK_PROBE_LATE;
+    return bad;
+}
+
 DCMK_FN bool dcmk_probe_is_peer(const dcmk_args &a, uint32_t t)
 {
     return t < (uint32_t)a.nranks && t != (uint32_t)a.rank;
@@ -121,37 +149,16 @@ DCMK_FN void dcmk_probe_body(const dcmk_args &a, const dcmk_block &b)
                              dcmk_probe_words(a.rank, a.rank, 0, 0));
     }
     dcmk_sync(); /* the pattern comes before every thread's first flag */
-    DCMK_LOOP
-    for (uint32_t round = 0; round < DCMK_PROBE_ROUNDS; round++) {
-        DCMK_EACH_THREAD(b, t)
-        {
-            if (dcmk_probe_is_peer(a, t))
-                dcmk_probe_send(a, (int)t, round);
-        }
-        DCMK_EACH_THREAD(b, t)
-        {
-            if (dcmk_probe_is_peer(a, t) && bad[DCMK_OF(t)] == 0)
-                bad[DCMK_OF(t)] =
-                    dcmk_probe_receive(a, (int)t, round, start_ns);
-        }
+    /* All is sent before anything is waited for: what is late is its sender's. */
+    DCMK_EACH_THREAD(b, t)
+    {
+        if (dcmk_probe_is_peer(a, t))
+            dcmk_probe_send_all(a, (int)t);
     }
     DCMK_EACH_THREAD(b, t)
     {
-        if (!dcmk_probe_is_peer(a, t))
-            continue;
-        const uint64_t rest = dcmk_probe_rest(a, (int)t);
-
-        DCMK_LOOP
-        for (uint32_t i = 0; i < DCMK_PROBE_ROUNDS; i++)
-            dcmk_add32(rest + DCMK_PROBE_COUNTER);
-        dcmk_store64_release(rest + 8u * (uint32_t)a.rank, 1);
-    }
-    DCMK_EACH_THREAD(b, t)
-    {
-        if (dcmk_probe_is_peer(a, t) && bad[DCMK_OF(t)] != DCMK_PROBE_LATE &&
-            !dcmk_probe_await(a, dcmk_probe_rest(a, a.rank) + 8u * t, 1,
-                              start_ns))
-            bad[DCMK_OF(t)] = DCMK_PROBE_LATE;
+        if (dcmk_probe_is_peer(a, t))
+            bad[DCMK_OF(t)] = dcmk_probe_receive_all(a, (int)t, start_ns);
     }
     dcmk_sync(); /* all have heard that all atomics are done */
     DCMK_EACH_THREAD(b, t)

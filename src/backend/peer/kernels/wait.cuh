@@ -135,4 +135,34 @@ DCMK_FN bool dcmk_glance(const dcmk_args &a, dcmk_spin &spin, bool *is_look_p)
     return dcmk_load32((uint64_t)&watch->has_failed) != 0;
 }
 
+/*
+ * Wait for a flag that `peer` stores with release.  False: gave up.
+ */
+DCMK_FN bool dcmk_await_flag(const dcmk_args &a, uint32_t block, int peer,
+                             uint64_t at, uint64_t flag, uint32_t phase)
+{
+    dcmk_spin spin = {};
+
+    for (;;) {
+        dcmk_wanted want = {flag, 0, 0, 0, phase};
+        uint64_t seen = dcmk_load64_acquire(at);
+        bool is_look;
+
+        DCMK_LOOP
+        for (int i = 0; i < DCMK_GLANCE && seen != flag; i++) {
+            dcmk_relax();
+            seen = dcmk_load64_acquire(at);
+        }
+        if (seen == flag)
+            return true;
+        if (dcmk_glance(a, spin, &is_look))
+            return false;
+        if (!is_look)
+            continue;
+        dcmk_miss(want, peer, seen);
+        if (dcmk_look(a, block, spin, want))
+            return false;
+    }
+}
+
 #endif /* DCMK_WAIT_CUH */
