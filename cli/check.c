@@ -75,11 +75,6 @@ void *check_shared(size_t bytes)
     return base == MAP_FAILED ? NULL : base;
 }
 
-static check_verdict check_p2p(check_line *line)
-{
-    return check_say(line, CHECK_SKIP, "this build has no accelerator backend");
-}
-
 typedef struct check {
     const char *name;
     check_fn fn;

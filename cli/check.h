@@ -63,6 +63,9 @@ check_verdict check_proc_fd(check_line *line);
 check_verdict check_pinning(check_line *line);
 check_verdict check_sandbox(check_line *line);
 
+/* check_p2p.c */
+check_verdict check_p2p(check_line *line);
+
 /* check_ranks.c */
 check_verdict check_all_reduce(check_line *line);
 
