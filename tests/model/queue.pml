@@ -9,6 +9,13 @@
  * no clock here, so that a lost wake-up is a process that never ends; only for
  * a reader's death does the writer look again, as it does by its clock.
  *
+ * A bell is a count that a sleeper compares with what it read before it slept.
+ * Here it says only whether it rang since then: that is all that the comparison
+ * tells, and it keeps apart no states that differ in how often it rang before.
+ *
+ * Death is looked at behind each store of reader 0's that others act on: what
+ * it does in between is seen by nobody.
+ *
  * The test shows that the model can fail: with NO_FENCE a sleeper does not make
  * the fence, with NO_LOOK it does not look again behind it, with NO_CURSOR the
  * writer does not wait for readers, with EARLY_SEQ it publishes first, and with
@@ -25,10 +32,10 @@ byte data[SLOTS];
 byte cursor[READERS];
 bool counted[READERS] = true;
 bool dead;
-byte bell[READERS];
+bool rang[READERS];
 bool parked[READERS];
 byte n_parked; /* of the readers */
-byte writer_bell;
+bool writer_rang;
 bool writer_parked;
 
 #define SEQ  0
@@ -107,11 +114,11 @@ inline heavy_fence()
 #endif
 }
 
-/* The bell's addition is a release: what was stored before has landed. */
+/* The bell's store is a release: what was stored before has landed. */
 inline ring(r)
 {
     if
-    :: parked[r] -> atomic { WRITER_HAS_LANDED; bell[r]++ }
+    :: parked[r] -> atomic { WRITER_HAS_LANDED; rang[r] = true }
     :: else
     fi
 }
@@ -128,14 +135,13 @@ inline ring(r)
 active proctype writer()
 {
     byte n = 0;
-    byte seen;
 
     do
     :: n < RECORDS ->
         if
         :: PASSED
         :: else ->
-            seen = writer_bell;
+            writer_rang = false;
             writer_parked = true;
             heavy_fence();
             do
@@ -146,9 +152,9 @@ active proctype writer()
             :: true ->
 #endif
 #ifdef KEEP_DEAD
-                writer_bell != seen;
+                writer_rang;
 #else
-                (writer_bell != seen || (dead && counted[0]));
+                (writer_rang || (dead && counted[0]));
                 d_step {
                     if
                     :: dead -> counted[0] = false
@@ -156,14 +162,13 @@ active proctype writer()
                     fi
                 };
 #endif
-                seen = writer_bell;
+                writer_rang = false;
                 if
                 :: PASSED -> break
                 :: else
                 fi
             od;
-            writer_parked = false;
-            seen = 0
+            writer_parked = false
         fi;
 #ifdef EARLY_SEQ
         store(SEQ, n % SLOTS, n + 1);
@@ -196,7 +201,6 @@ inline may_die()
 proctype reader(bit me)
 {
     byte n = 0;
-    byte seen;
 
     do
     :: n < RECORDS ->
@@ -204,8 +208,9 @@ proctype reader(bit me)
         if
         :: HERE
         :: else ->
-            seen = bell[me];
+            rang[me] = false;
             parked[me] = true;
+            may_die();
             /* A locked operation: it lands what was stored before. */
             atomic { READER_HAS_LANDED(me); n_parked++ };
             heavy_fence();
@@ -217,24 +222,26 @@ proctype reader(bit me)
 #else
             :: true ->
 #endif
-                bell[me] != seen;
-                seen = bell[me];
+                rang[me];
+                rang[me] = false;
                 if
                 :: HERE -> break
                 :: else
                 fi
             od;
-            atomic { parked[me] = false; seen = 0 };
+            parked[me] = false;
+            may_die();
             n_parked--
         fi;
         assert(data[n % SLOTS] == n + 1);
-        may_die();
         /* Still there: nobody overwrites what a counted reader holds. */
         assert(HERE);
         n++;
         store_cursor(me, n);
+        may_die();
         if
-        :: writer_parked -> atomic { READER_HAS_LANDED(me); writer_bell++ }
+        :: writer_parked ->
+            atomic { READER_HAS_LANDED(me); writer_rang = true }
         :: else
         fi
     :: else -> break
