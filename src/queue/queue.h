@@ -200,7 +200,7 @@ dcm_status dcmi_queue_bury(dcm_queue *q, const dcmi_queue_need *need);
 dcm_status dcmi_queue_late(dcm_queue *q, const dcmi_queue_need *need);
 bool dcmi_queue_reader_is_gone(dcm_queue *q, int reader, uint64_t who);
 
-/* ---- write.c, read.c: dcm_queue_wait_ready() of each side ------------------ */
+/* ---- write_wait.c, read_wait.c: waits of each side -------------------------- */
 
 dcm_status dcmi_queue_writer_ready(dcm_queue *q, uint64_t timeout_ns);
 dcm_status dcmi_queue_reader_ready(dcm_queue *q, uint64_t timeout_ns);
@@ -267,6 +267,17 @@ DCMI_INLINE void dcmi_queue_ring_readers(dcm_queue *q)
     if (DCMI_UNLIKELY(
             atomic_load_explicit(&bells->n_parked, memory_order_relaxed) != 0))
         dcmi_bells_ring_slow(bells, dcmi_queue_places(q));
+}
+
+/* The slot of record q->n. */
+DCMI_INLINE dcmi_queue_slot *dcmi_queue_slot_of(dcm_queue *q)
+{
+    return &q->slots[q->n & q->slot_mask];
+}
+
+DCMI_INLINE uint64_t dcmi_queue_least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 /*
