@@ -89,7 +89,7 @@ dcm_status dcmi_remote_set(const dcmi_zmq *z, void *socket, int option,
 dcm_status dcmi_remote_tune(const dcmi_zmq *z, void *socket,
                             const char *address);
 
-/* ---- remote_write.c ------------------------------------------------------- */
+/* ---- remote_open.c, remote_peers.c, remote_write.c ------------------------- */
 
 dcm_status dcmi_remote_open(dcm_queue *q, const char *address, int expected);
 /* Say good-bye and wait until every reader has read what was before it. */
