@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * devcomm queue bench: one writer, this process, and N readers, its children, go
- * through the same list of cases:
- *
- *   round trip   of a cache line between the writer and reader 0: what the rest is
- *                to be read with
- *   in place     bytes written by the writer's core, then read by reader 0's, with
- *                no queue: the least that a hand-over takes
- *   latency      paced records that carry the time; the last reader's arrival
- *   rate         records as fast as they go
+ * through the cases of queue_cases.c; what they took is printed, and as JSON.
  */
 #define _GNU_SOURCE
-#include <devcomm/queue.h>
+#include "queue_bench.h"
 
-#include <inttypes.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -30,304 +20,9 @@
 #include "bench/stats.h"
 #include "cli.h"
 #include "opt.h"
-#include "os/clock.h"
 #include "queue.h"
 
-enum {
-    TRIPS = 400,
-    RUNS = 15,
-    IN_PLACE_RUNS = 41,
-    SAMPLES_MOST = 20000,
-    ROWS_MOST = 64,
-    BUDGET_BYTES = 512 << 20, /* of one case */
-};
-
-/* Memory of the writer and all readers. */
-typedef struct board {
-    DCMI_ALIGNED(256) _Atomic uint32_t ping;
-    DCMI_ALIGNED(256) _Atomic uint32_t pong;
-    DCMI_ALIGNED(256) _Atomic uint32_t arrived; /* of this step */
-    DCMI_ALIGNED(256) _Atomic uint32_t step;
-    _Atomic bool is_over;
-    uint64_t done_ns[DCM_QUEUE_MAX_READERS];
-    uint64_t sample[SAMPLES_MOST][DCM_QUEUE_MAX_READERS];
-    unsigned char place[]; /* of max bytes */
-} board;
-
-typedef struct conf {
-    unsigned readers;
-    size_t min;
-    size_t max;
-    unsigned factor;
-    size_t ring;
-    bool is_remote;
-    const char *json;
-} conf;
-
-typedef struct row {
-    size_t bytes;
-    double p50;
-    double p99;
-    double p999;
-    double rate;
-    double in_place; /* us */
-    double trip;     /* us, beside this row */
-} row;
-
-typedef struct bench {
-    conf c;
-    board *b;
-    size_t board_bytes;
-    unsigned char *buf;
-    dcm_queue *q;
-    unsigned char handle[DCM_QUEUE_HANDLE_BYTES];
-    pid_t pid[DCM_QUEUE_MAX_READERS];
-    int reader; /* -1: the writer */
-    int core;
-    row rows[ROWS_MOST];
-    int nrows;
-} bench;
-
-static unsigned samples_of(size_t bytes)
-{
-    const size_t n = (size_t)BUDGET_BYTES / 4 / (bytes + 1000);
-
-    return n > SAMPLES_MOST ? SAMPLES_MOST : (unsigned)n + 50;
-}
-
-static unsigned records_of(size_t bytes)
-{
-    return (unsigned)((size_t)BUDGET_BYTES / (bytes + 150)) + 100;
-}
-
-/* Whether nobody need wait any more: the writer ended, or a reader has died. */
-static bool is_over(bench *x)
-{
-    if (!atomic_load(&x->b->is_over) && x->reader < 0 &&
-        waitpid(-1, NULL, WNOHANG) != 0) {
-        cli_error("a reader has died");
-        atomic_store(&x->b->is_over, true);
-    }
-    return atomic_load(&x->b->is_over);
-}
-
-/* All meet; false: the bench is over. */
-static bool meet(bench *x)
-{
-    const uint32_t step =
-        atomic_load_explicit(&x->b->step, memory_order_acquire);
-
-    if (atomic_fetch_add(&x->b->arrived, 1) == x->c.readers) {
-        atomic_store(&x->b->arrived, 0);
-        atomic_store_explicit(&x->b->step, step + 1, memory_order_release);
-    }
-    for (unsigned i = 1;
-         atomic_load_explicit(&x->b->step, memory_order_acquire) == step; i++) {
-        if (i % 1024 == 0)
-            (void)sched_yield();
-        if (i % 65536 == 0 && is_over(x))
-            return false;
-        dcmi_relax();
-    }
-    return true;
-}
-
-/* Returns too when the bench is over, which the next meeting tells. */
-static void await_word(bench *x, const _Atomic uint32_t *word, uint32_t want)
-{
-    for (unsigned i = 1;
-         atomic_load_explicit(word, memory_order_acquire) != want; i++) {
-        if (i % 100000 == 0) {
-            (void)sched_yield();
-            if (is_over(x))
-                return;
-        }
-        dcmi_relax();
-    }
-}
-
-/* Nanoseconds of a round trip, the median of several runs. */
-static double trips(bench *x)
-{
-    double v[RUNS];
-    uint64_t start;
-
-    for (uint32_t run = 0; run < RUNS; run++) {
-        start = dcmi_now_ns();
-        for (uint32_t i = run * TRIPS + 1; i <= (run + 1) * TRIPS; i++) {
-            if (x->reader == 0) {
-                await_word(x, &x->b->ping, i);
-                atomic_store_explicit(&x->b->pong, i, memory_order_release);
-            } else {
-                atomic_store_explicit(&x->b->ping, i, memory_order_release);
-                await_word(x, &x->b->pong, i);
-            }
-        }
-        v[run] = (double)(dcmi_now_ns() - start) / TRIPS;
-    }
-    if (x->reader < 0) {
-        atomic_store(&x->b->ping, 0);
-        atomic_store(&x->b->pong, 0);
-    }
-    return dcmi_stats_of(v, RUNS).p50;
-}
-
-/* Read all of it, a word at a time, so that no store is measured. */
-static uint64_t sum_of(const unsigned char *at, size_t bytes)
-{
-    uint64_t sum = 0;
-    uint64_t v;
-
-    for (size_t i = 0; i + 8 <= bytes; i += 8) {
-        memcpy(&v, at + i, 8);
-        sum += v;
-    }
-    return sum;
-}
-
-/* Nanoseconds from the first store to the last load. */
-static double in_place(bench *x, size_t bytes)
-{
-    double v[IN_PLACE_RUNS];
-    uint64_t sum = 0;
-
-    for (uint32_t i = 1; i <= IN_PLACE_RUNS; i++) {
-        if (x->reader == 0) {
-            await_word(x, &x->b->ping, i);
-            sum += sum_of(x->b->place, bytes);
-            x->b->done_ns[0] = dcmi_now_ns() + (sum == 1);
-            atomic_store_explicit(&x->b->pong, i, memory_order_release);
-        } else {
-            const uint64_t start = dcmi_now_ns();
-
-            memcpy(x->b->place, x->buf, bytes);
-            atomic_store_explicit(&x->b->ping, i, memory_order_release);
-            await_word(x, &x->b->pong, i);
-            v[i - 1] = (double)(x->b->done_ns[0] - start);
-        }
-    }
-    if (x->reader >= 0)
-        return 0;
-    atomic_store(&x->b->ping, 0);
-    atomic_store(&x->b->pong, 0);
-    return dcmi_stats_of(v, IN_PLACE_RUNS).p50;
-}
-
-static bool receive(bench *x)
-{
-    size_t n;
-
-    if (dcm_queue_dequeue(x->q, &n, x->buf, x->c.max + 8, 0) == DCM_OK)
-        return true;
-    cli_error_dcm("reading");
-    return false;
-}
-
-static bool send(bench *x, size_t bytes)
-{
-    if (dcm_queue_enqueue(x->q, x->buf, bytes, 0) == DCM_OK)
-        return true;
-    cli_error_dcm("writing");
-    return false;
-}
-
-/* At a distance that a record of this size does not fill. */
-static bool send_paced(bench *x, size_t bytes, unsigned n)
-{
-    const uint64_t gap = 5000 + bytes;
-    uint64_t next = dcmi_now_ns();
-
-    for (unsigned i = 0; i < n; i++) {
-        next += gap;
-        while (dcmi_now_ns() < next)
-            dcmi_relax();
-        next = dcmi_now_ns();
-        memcpy(x->buf, &next, sizeof(next));
-        if (!send(x, bytes))
-            return false;
-    }
-    return true;
-}
-
-static bool receive_stamped(bench *x, unsigned n)
-{
-    uint64_t sent;
-
-    for (unsigned i = 0; i < n; i++) {
-        if (!receive(x))
-            return false;
-        memcpy(&sent, x->buf, sizeof(sent));
-        x->b->sample[i][x->reader] = dcmi_now_ns() - sent;
-    }
-    return true;
-}
-
-static void keep_latency(bench *x, row *r, unsigned n)
-{
-    double *v = malloc(n * sizeof(*v));
-
-    if (v == NULL)
-        return;
-    for (unsigned i = 0; i < n; i++) {
-        v[i] = 0;
-        for (unsigned k = 0; k < x->c.readers; k++) {
-            if ((double)x->b->sample[i][k] > v[i])
-                v[i] = (double)x->b->sample[i][k];
-        }
-    }
-    (void)dcmi_stats_of(v + n / 20, n - n / 20); /* sorts; the first are cold */
-    r->p50 = dcmi_stats_quantile(v + n / 20, n - n / 20, 0.5) / 1e3;
-    r->p99 = dcmi_stats_quantile(v + n / 20, n - n / 20, 0.99) / 1e3;
-    r->p999 = dcmi_stats_quantile(v + n / 20, n - n / 20, 0.999) / 1e3;
-    free(v);
-}
-
-static bool write_case(bench *x, size_t bytes, row *r)
-{
-    const unsigned n = records_of(bytes);
-    uint64_t start;
-    uint64_t end = 0;
-
-    r->bytes = bytes;
-    r->trip = trips(x) / 1e3;
-    r->in_place = in_place(x, bytes) / 1e3;
-    if (!meet(x) || !send_paced(x, bytes, samples_of(bytes)) || !meet(x))
-        return false;
-    keep_latency(x, r, samples_of(bytes));
-    start = dcmi_now_ns();
-    for (unsigned i = 0; i < n; i++) {
-        if (!send(x, bytes))
-            return false;
-    }
-    if (!meet(x))
-        return false;
-    for (unsigned k = 0; k < x->c.readers; k++) {
-        if (x->b->done_ns[k] > end)
-            end = x->b->done_ns[k];
-    }
-    r->rate = n * 1e9 / (double)(end - start);
-    return true;
-}
-
-static bool read_case(bench *x, size_t bytes)
-{
-    const unsigned n = records_of(bytes);
-
-    if (x->reader == 0) {
-        (void)trips(x);
-        (void)in_place(x, bytes);
-    }
-    if (!meet(x) || !receive_stamped(x, samples_of(bytes)) || !meet(x))
-        return false;
-    for (unsigned i = 0; i < n; i++) {
-        if (!receive(x))
-            return false;
-    }
-    x->b->done_ns[x->reader] = dcmi_now_ns();
-    return meet(x);
-}
-
-static int read_all(bench *x)
+static int read_all(queue_run *x)
 {
     if (x->core >= 0)
         (void)dcmi_pin_thread(x->core);
@@ -338,14 +33,14 @@ static int read_all(bench *x)
         return CLI_FAIL;
     }
     for (size_t bytes = x->c.min; bytes <= x->c.max; bytes *= x->c.factor) {
-        if (!meet(x) || !read_case(x, bytes))
+        if (!queue_meet(x) || !queue_read_case(x, bytes))
             return CLI_FAIL;
     }
     dcm_queue_close(x->q);
     return CLI_OK;
 }
 
-static void print_head(const bench *x)
+static void print_head(const queue_run *x)
 {
     dcmi_machine m;
 
@@ -364,7 +59,7 @@ static void print_head(const bench *x)
                  "(us)", "(us)", "(us)", "(us)");
 }
 
-static void print_row(const bench *x, const row *r)
+static void print_row(const queue_run *x, const queue_row *r)
 {
     (void)printf("%11zu %8u %10.3f %10.3f %10.3f %10.3f %10.3f %12.0f %8.2f\n",
                  r->bytes, x->c.readers, r->trip, r->in_place, r->p50, r->p99,
@@ -372,12 +67,12 @@ static void print_row(const bench *x, const row *r)
     (void)fflush(stdout);
 }
 
-static bool write_json(const bench *x)
+static bool write_json(const queue_run *x)
 {
     FILE *f = fopen(x->c.json, "we");
     dcmi_jw w = {.file = f};
     dcmi_machine m;
-    double trip[ROWS_MOST];
+    double trip[QUEUE_ROWS_MOST];
 
     if (f == NULL) {
         cli_error("%s cannot be written", x->c.json);
@@ -395,7 +90,7 @@ static bool write_json(const bench *x)
     dcmi_jw_num(&w, "pingpong_us", dcmi_stats_of(trip, (size_t)x->nrows).p50);
     dcmi_jw_array(&w, "rows");
     for (int i = 0; i < x->nrows; i++) {
-        const row *r = &x->rows[i];
+        const queue_row *r = &x->rows[i];
 
         dcmi_jw_object(&w, NULL);
         dcmi_jw_u64(&w, "bytes", r->bytes);
@@ -413,17 +108,18 @@ static bool write_json(const bench *x)
     return cli_close(f, x->c.json);
 }
 
-static int write_all(bench *x)
+static int write_all(queue_run *x)
 {
     if (dcm_queue_wait_ready(x->q, 0) != DCM_OK) {
         cli_error_dcm("waiting for the readers");
         return CLI_FAIL;
     }
-    for (size_t bytes = x->c.min; bytes <= x->c.max && x->nrows < ROWS_MOST;
+    for (size_t bytes = x->c.min;
+         bytes <= x->c.max && x->nrows < QUEUE_ROWS_MOST;
          bytes *= x->c.factor) {
-        row *r = &x->rows[x->nrows];
+        queue_row *r = &x->rows[x->nrows];
 
-        if (!meet(x) || !write_case(x, bytes, r))
+        if (!queue_meet(x) || !queue_write_case(x, bytes, r))
             return CLI_FAIL;
         x->nrows++;
         print_row(x, r);
@@ -432,7 +128,7 @@ static int write_all(bench *x)
 }
 
 /* Fork the readers; false: it failed, and this was said. */
-static bool start_readers(bench *x, const dcmi_cpuset *allowed)
+static bool start_readers(queue_run *x, const dcmi_cpuset *allowed)
 {
     const int n = (int)x->c.readers + 1;
 
@@ -455,12 +151,12 @@ static bool start_readers(bench *x, const dcmi_cpuset *allowed)
     return true;
 }
 
-static bool prepare(bench *x)
+static bool prepare(queue_run *x)
 {
     dcm_queue_opts opts = DCM_QUEUE_OPTS_INIT;
 
     x->reader = -1;
-    x->board_bytes = sizeof(board) + x->c.max;
+    x->board_bytes = sizeof(queue_board) + x->c.max;
     x->b = mmap(NULL, x->board_bytes, PROT_READ | PROT_WRITE,
                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     x->buf = aligned_alloc(4096, (x->c.max + 8191) / 4096 * 4096);
@@ -481,7 +177,7 @@ static bool prepare(bench *x)
     return true;
 }
 
-static int run(bench *x)
+static int run(queue_run *x)
 {
     dcmi_cpuset allowed;
     int status = CLI_FAIL;
@@ -505,7 +201,8 @@ static int run(bench *x)
 
 int queue_bench(int argc, char **argv)
 {
-    bench x = {.c = {.readers = 1, .min = 64, .max = 1 << 20, .factor = 16}};
+    queue_run x = {
+        .c = {.readers = 1, .min = 64, .max = 1 << 20, .factor = 16}};
     const cli_opt opts[] = {
         {'n', "readers", "N", CLI_NUMBER, &x.c.readers, 1,
          DCM_QUEUE_MAX_READERS, "how many readers (1)"},
