@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hostile peers of the same user: one writes random words all over a live queue's
- * segment and tries to truncate it; handles are forged.  The others get errors,
- * never a crash, a hang or an access out of bounds.
+ * segment and tries to truncate it; handles are forged; strangers knock.  The
+ * others get errors, never a crash, a hang or an access out of bounds.
  */
 #define _GNU_SOURCE
 #include "support.h"
@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -252,6 +253,158 @@ static void test_random_words(void **state)
         attack(seed + i, 20000);
 }
 
+/* A writer and a reader of this process. */
+static void open_both(dcm_queue **w_p, dcm_queue **r_p, int nreaders)
+{
+    dcm_queue_opts opts = DCM_QUEUE_OPTS_INIT;
+
+    fresh_world(0);
+    opts.bytes = RING;
+    opts.max_record = BUF_BYTES;
+    assert_ok(dcm_queue_create(w_p, nreaders, &opts));
+    assert_ok(dcm_queue_handle(*w_p, w->handle, sizeof(w->handle)));
+    assert_ok(dcm_queue_attach(r_p, w->handle, sizeof(w->handle), 0, 0));
+}
+
+/* Words that no honest writer writes, one at a time: each is named. */
+static void test_false_words(void **state)
+{
+    static unsigned char buf[BUF_BYTES];
+    const uint64_t in_arena = DCMI_QUEUE_IN_ARENA;
+    dcmi_queue_slot *slot;
+    dcm_queue *q;
+    dcm_queue *r;
+    size_t n;
+
+    (void)state;
+    open_both(&q, &r, 1);
+    slot = &q->slots[0];
+    assert_ok(dcm_queue_enqueue(q, buf, 1000, 0));
+    const struct {
+        _Atomic uint64_t *word;
+        uint64_t value;
+        const char *text;
+    } lies[] = {
+        {&slot->info, DCMI_QUEUE_INLINE + 1, "its length is 113"},
+        {&slot->info, in_arena | (BUF_BYTES + 1), "its length is 262145"},
+        {&slot->u.arena.at, RING + 64, "it begins at byte 65600"},
+        {&slot->seq, 7, "not there of 1"},
+        {&slot->u.arena.filled, 1001, "filled to 1001"},
+    };
+
+    for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        const uint64_t truth = atomic_load(lies[i].word);
+
+        atomic_store(lies[i].word, lies[i].value);
+        assert_status(dcm_queue_dequeue(r, &n, buf, sizeof(buf), 0), DCM_E_PEER,
+                      lies[i].text);
+        atomic_store(lies[i].word, truth);
+    }
+    assert_ok(dcm_queue_dequeue(r, &n, buf, sizeof(buf), 0));
+    assert_int_equal(n, 1000);
+    dcm_queue_close(r);
+    dcm_queue_close(q);
+}
+
+/* What was copied while the writer did not count its reader is not delivered. */
+static void test_dropped_while_reading(void **state)
+{
+    unsigned char buf[64];
+    dcm_queue *q;
+    dcm_queue *r;
+    uint64_t who;
+    size_t n;
+
+    (void)state;
+    open_both(&q, &r, 1);
+    assert_ok(dcm_queue_enqueue(q, "hello", 5, 0));
+    assert_ok(dcm_queue_next(r, &n, 0));
+    who = atomic_load(&q->frame->entry[0].who) & ~(0xfull << 32);
+    atomic_store(&q->frame->entry[0].who,
+                 who | (uint64_t)DCMI_ENTRY_DROPPED << 32);
+    assert_status(dcm_queue_dequeue(r, &n, buf, sizeof(buf), 0), DCM_E_PEER,
+                  "has dropped reader 0");
+    dcm_queue_close(r);
+    dcm_queue_close(q);
+}
+
+static void check_forged(const dcmi_queue_passport *pass)
+{
+    unsigned char bad[DCM_QUEUE_HANDLE_BYTES];
+    uint64_t sum;
+    dcm_queue *r;
+
+    memcpy(bad, w->handle, sizeof(bad));
+    memcpy(bad, pass, sizeof(*pass));
+    sum = dcmi_hash(0, bad, sizeof(bad) - 8);
+    memcpy(bad + sizeof(bad) - 8, &sum, 8);
+    assert_status(dcm_queue_attach(&r, bad, sizeof(bad), 1, 1000), DCM_E_INVAL,
+                  "another queue's");
+}
+
+/* A handle that fits itself, and not the segment that it names. */
+static void test_another_segment(void **state)
+{
+    dcmi_queue_passport pass;
+    dcm_queue *q;
+    dcm_queue *r;
+
+    (void)state;
+    open_both(&q, &r, 2);
+    memcpy(&pass, w->handle, sizeof(pass));
+    pass.id.word[1] ^= 1;
+    check_forged(&pass);
+    memcpy(&pass, w->handle, sizeof(pass));
+    pass.g.max_record /= 2;
+    check_forged(&pass);
+    dcm_queue_close(r);
+    dcm_queue_close(q);
+}
+
+/* What the door answers to these words: 0: it shows out, 1: it lets in. */
+static ssize_t knock(dcm_queue *q, const void *words, size_t bytes)
+{
+    const uint64_t until = dcmi_now_ns() + 20000ull * MS;
+    struct sockaddr_storage a;
+    socklen_t len = sizeof(a);
+    ssize_t n;
+    char yes;
+    int fd;
+
+    assert_int_equal(getsockname(q->door.listener, (struct sockaddr *)&a, &len),
+                     0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(send(fd, words, bytes, MSG_NOSIGNAL), bytes);
+    do {
+        dcmi_queue_door_serve(q, dcmi_now_ns());
+        n = recv(fd, &yes, 1, 0);
+    } while (n < 0 && errno == EAGAIN && dcmi_now_ns() < until);
+    if (n < 0 && errno == ECONNRESET)
+        n = 0; /* it did not hear all */
+    (void)close(fd);
+    return n;
+}
+
+/* The door's name can be seen by all of this user; its secret cannot. */
+static void test_door(void **state)
+{
+    dcmi_queue_ticket ticket;
+    dcm_queue *q;
+    dcm_queue *r;
+
+    (void)state;
+    open_both(&q, &r, 2);
+    ticket = q->ticket;
+    assert_int_equal(knock(q, &ticket, sizeof(ticket)), 1);
+    ticket.secret[15] ^= 1;
+    assert_int_equal(knock(q, &ticket, sizeof(ticket)), 0);
+    assert_int_equal(knock(q, &q->ticket, sizeof(ticket) - 1), 0);
+    dcm_queue_close(r);
+    dcm_queue_close(q);
+}
+
 /* A forged handle whose checksum is right. */
 static void test_forged_handles(void **state)
 {
@@ -288,6 +441,10 @@ static void test_forged_handles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_false_words),
+        cmocka_unit_test(test_dropped_while_reading),
+        cmocka_unit_test(test_another_segment),
+        cmocka_unit_test(test_door),
         cmocka_unit_test(test_random_words),
         cmocka_unit_test(test_forged_handles),
     };

@@ -327,17 +327,19 @@ static void *attach_here(void *arg)
     return NULL;
 }
 
-/* A process with a handle of which one bit of the secret is wrong. */
+/* Processes with one wrong bit in the handle's secret, or with another token. */
 static int wrong_side(int rank, void *arg)
 {
     unsigned char bad[DCM_QUEUE_HANDLE_BYTES];
     dcm_queue *q;
     uint64_t sum;
 
-    (void)rank;
     (void)arg;
     memcpy(bad, w->handle, sizeof(bad));
-    bad[offsetof(dcmi_queue_passport, ticket)] ^= 1;
+    if (rank == 0)
+        bad[offsetof(dcmi_queue_passport, ticket)] ^= 1;
+    else
+        die_unless(setenv("DEVCOMM_TOKEN", "another", 1) == 0);
     sum = dcmi_hash(0, bad, sizeof(bad) - 8);
     memcpy(bad + sizeof(bad) - 8, &sum, 8);
     die_unless(dcm_queue_attach(&q, bad, sizeof(bad), DCM_QUEUE_REMOTE,
@@ -481,6 +483,75 @@ static void test_strangers(void **state)
     dcm_queue_close(q);
 }
 
+/* ---- what no honest side sends ------------------------------------------------- */
+
+/* A writer and a remote reader of this process. */
+static void open_both(dcm_queue **q_p, dcm_queue **far_p)
+{
+    pthread_t thread;
+
+    fresh_world(0, 1, 0);
+    *q_p = make_queue(WAIT_MS);
+    assert_int_equal(pthread_create(&thread, NULL, attach_here, far_p), 0);
+    assert_ok(dcm_queue_wait_ready(*q_p, 0));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
+/* A record that is longer than agreed, one that is missing, and a short end. */
+static void test_gap(void **state)
+{
+    unsigned char buf[16];
+    uint64_t most;
+    dcm_queue *far;
+    dcm_queue *q;
+    size_t n;
+
+    (void)state;
+    open_both(&q, &far);
+    assert_ok(dcm_queue_enqueue(q, "a", 1, 0));
+    assert_ok(dcm_queue_dequeue(far, &n, buf, sizeof(buf), 0));
+    most = far->g.max_record;
+    far->g.max_record = 4;
+    assert_ok(dcm_queue_enqueue(q, "hello", 5, 0));
+    assert_status(dcm_queue_dequeue(far, &n, buf, sizeof(buf), 0), DCM_E_PEER,
+                  "record 1 was due, and number 1 came");
+    far->g.max_record = most;
+    assert_ok(dcm_queue_enqueue(q, "b", 1, 0));
+    assert_status(dcm_queue_dequeue(far, &n, buf, sizeof(buf), 0), DCM_E_PEER,
+                  "record 1 was due, and number 2 came");
+    assert_status(dcm_queue_finish(q, 1), DCM_E_TIMEOUT, "have not read");
+    assert_status(dcm_queue_dequeue(far, &n, buf, sizeof(buf), 0), DCM_E_PEER,
+                  "closed it after record 3; here only 1 came");
+    dcm_queue_close(far);
+    dcm_queue_close(q);
+}
+
+/* A reader that says it has read what it was not sent is none any more. */
+static void test_false_credit(void **state)
+{
+    const uint64_t start = dcmi_now_ns();
+    dcm_queue_info info = {.size = sizeof(info)};
+    unsigned char buf[16];
+    dcm_queue *far;
+    dcm_queue *q;
+    size_t n;
+
+    (void)state;
+    open_both(&q, &far);
+    assert_ok(dcm_queue_enqueue(q, "a", 1, 0));
+    assert_ok(dcm_queue_dequeue(far, &n, buf, sizeof(buf), 0));
+    far->n += 100;
+    assert_int_equal(dcm_queue_try_dequeue(far, &n, buf, sizeof(buf)),
+                     DCM_AGAIN); /* gives credit */
+    do {
+        dcmi_remote_tend(q);
+        assert_ok(dcm_queue_stat(q, &info, NULL, 0));
+        assert_true(dcmi_now_ns() - start < WAIT_MS * DCMI_NS_PER_MS);
+    } while (info.nremote != 0);
+    dcm_queue_close(far);
+    dcm_queue_close(q);
+}
+
 static void test_refused(void **state)
 {
     dcm_queue_opts opts = DCM_QUEUE_OPTS_INIT;
@@ -555,6 +626,8 @@ int main(void)
         cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_killed_writer),
         cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_gap),
+        cmocka_unit_test(test_false_credit),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_group),
     };

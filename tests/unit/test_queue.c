@@ -651,20 +651,28 @@ static void read_in_group(int rank, dcm_group *group, void *arg)
     die_unless(strstr(dcm_errmsg(), "rank 2 says that rank 1") != NULL);
 }
 
-/* A reader that claims what it was not given is dropped, and nobody else. */
-static void test_false_cursor(void **state)
+static void claim(bool is_bytes)
 {
     dcm_queue_info info = {.size = sizeof(info)};
     dcm_queue_reader r[4];
     pair p = make(TINY, 0);
 
-    (void)state;
-    atomic_store(&p.w->frame->entry[0].records, 1000);
+    atomic_store(is_bytes ? &p.w->frame->entry[0].bytes
+                          : &p.w->frame->entry[0].records,
+                 1000);
     for (int i = 0; i < 200; i++) /* until the cursors are looked at */
         assert_ok(dcm_queue_enqueue(p.w, &i, sizeof(i), 0));
     assert_ok(dcm_queue_stat(p.w, &info, r, 4));
     assert_int_equal(r[0].state, DCM_QUEUE_DROPPED);
     unmake(&p);
+}
+
+/* A reader that claims what it was not given is dropped, and nobody else. */
+static void test_false_cursor(void **state)
+{
+    (void)state;
+    claim(false);
+    claim(true);
 }
 
 /* The writer's end waits for its readers, and is the end. */
