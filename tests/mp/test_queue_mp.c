@@ -324,12 +324,22 @@ static int huge_side(int rank, void *arg)
     return 0;
 }
 
-/* Ten million with `make soak`, small enough that they are 50 GB at most. */
+/*
+ * With `make soak` ten million, small enough that they are 50 GB at most, and a
+ * hundred thousand of up to 8 MiB for each of many readers.
+ */
 static void test_many(void **state)
 {
+    const uint64_t large = soak() > 1 ? 5000 : 10;
+
     (void)state;
     run_records(&(world){
         .nreaders = 1, .records = 500000, .log_most = 14, .ring = 4 << 20});
+    for (int readers = 7; readers <= 15; readers += 8)
+        run_records(&(world){.nreaders = readers,
+                             .records = large,
+                             .log_most = 23,
+                             .ring = 4 << 20});
 }
 
 static void test_huge(void **state)
