@@ -161,7 +161,7 @@ static dcm_status look(record *rec, int *fd_p, const dcmi_cuda_home *home,
     rec->ptr = ptr;
     rec->base = p.base;
     rec->bytes = p.bytes;
-    rec->kind = p.kind;
+    rec->kind = (int32_t)p.kind;
     rec->device = home->device;
     for (int w = 0; w < DCMI_SHARE_WAYS; w++)
         rec->why[w] = (uint8_t)before(ways, allowed, (dcmi_share_way)w);
@@ -235,7 +235,7 @@ static dcm_status reach(const dcmi_share *s, const record *of, int rank)
 
     if (of->device == s->home->device)
         return DCM_OK;
-    if (of->kind == DCMI_POINTER_MAPPED)
+    if (of->kind == (int32_t)DCMI_POINTER_MAPPED)
         r = cuda->mem_set_access(of->base, of->bytes, &access, 1);
     else
         r = cuda->peer_enable((dcmi_cu_ctx)(uintptr_t)of->ctx, 0);

@@ -14,8 +14,8 @@ static standin_ctx contexts[STANDIN_DEVICES];
 static standin_counts live;
 static pid_t owner; /* the process that called cuInit: a fork's child may not */
 
-static _Thread_local standin_ctx *stack[STANDIN_STACK];
-static _Thread_local int depth;
+static STANDIN_THREAD standin_ctx *stack[STANDIN_STACK];
+static STANDIN_THREAD int depth;
 
 long standin_setting(const char *name, long fallback)
 {

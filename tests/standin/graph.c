@@ -6,7 +6,7 @@
 
 static standin_graph *captures; /* that go on */
 static uint64_t serial;
-static _Thread_local int
+static STANDIN_THREAD int
     thread_mode; /* 0: the strictest, the driver's default */
 
 /* A capture forbids calls to its own thread, one of mode 0 to every thread. */
