@@ -11,6 +11,7 @@
 #include <devcomm/queue.h>
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "futex_wrap.h"
 #include "os/clock.h"
@@ -27,17 +28,14 @@ enum {
 void __real_dcmi_futex_wake(_Atomic uint32_t *word);
 void __wrap_dcmi_futex_wake(_Atomic uint32_t *word);
 
-/*
- * Who was woken has time to look and to sleep again before the waker goes on: a
- * ring before what it tells of is there is lost.
- */
+/* A waker lets the woken look, and sleep again, before it goes on. */
+static bool lingers;
+
 void __wrap_dcmi_futex_wake(_Atomic uint32_t *word)
 {
-    static _Atomic unsigned n;
-
     __real_dcmi_futex_wake(word);
-    if (atomic_fetch_add(&n, 1) % 16 == 0)
-        dcmi_nap_ns(200000);
+    if (lingers)
+        dcmi_nap_ns(1000000);
 }
 
 typedef struct side {
@@ -134,11 +132,74 @@ static void test_three_readers(void **state)
     run(READERS, 6000);
 }
 
+/* ---- what is rung for is there ----------------------------------------------- */
+
+static _Atomic int seen;
+
+static void await_sleeper(dcmi_bells *bells)
+{
+    while (atomic_load(&bells->n_parked) == 0)
+        (void)sched_yield();
+}
+
+static void *read_one(void *arg)
+{
+    dcm_queue *q = arg;
+    char byte;
+    size_t n;
+
+    q->typical_ns = SLEEPY_NS;
+    die_unless(dcm_queue_next(q, &n, 0) == DCM_OK);
+    atomic_store(&seen, 1);
+    await_sleeper(&q->frame->writer_bells);
+    die_unless(dcm_queue_dequeue(q, &n, &byte, 1, 0) == DCM_OK);
+    die_unless(dcm_queue_dequeue(q, &n, &byte, 1, 0) == DCM_E_PEER);
+    dcm_queue_close(q);
+    return NULL;
+}
+
+/*
+ * One record to a reader that sleeps, and its cursor to a writer that does: no
+ * later ring makes up for one that comes before what it tells of.
+ */
+static void test_order(void **state)
+{
+    unsigned char handle[DCM_QUEUE_HANDLE_BYTES];
+    pthread_t thread;
+    dcm_queue *q;
+    dcm_queue *r;
+
+    (void)state;
+    if (!dcmi_heavy_fence())
+        skip();
+    memset(&test_naps, 0, sizeof(test_naps));
+    test_naps.kind = NAP_A_MINUTE;
+    lingers = true;
+    for (int i = 0; i < 20; i++) {
+        atomic_store(&seen, 0);
+        assert_ok(dcm_queue_create(&q, 1, NULL));
+        assert_ok(dcm_queue_handle(q, handle, sizeof(handle)));
+        assert_ok(dcm_queue_attach(&r, handle, sizeof(handle), 0, 0));
+        assert_int_equal(pthread_create(&thread, NULL, read_one, r), 0);
+        await_sleeper(&q->frame->reader_bells);
+        assert_ok(dcm_queue_enqueue(q, "x", 1, 0));
+        while (atomic_load(&seen) == 0)
+            (void)sched_yield();
+        q->typical_ns = SLEEPY_NS;
+        assert_ok(dcm_queue_finish(q, 0));
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        dcm_queue_close(q);
+    }
+    lingers = false;
+    assert_int_equal(test_naps.ran_out, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_reader),
         cmocka_unit_test(test_three_readers),
+        cmocka_unit_test(test_order),
     };
 
     dcmi_heavy_fence_join();
