@@ -154,7 +154,6 @@ static void *read_one(void *arg)
     await_sleeper(&q->frame->writer_bells);
     die_unless(dcm_queue_dequeue(q, &n, &byte, 1, 0) == DCM_OK);
     die_unless(dcm_queue_dequeue(q, &n, &byte, 1, 0) == DCM_E_PEER);
-    dcm_queue_close(q);
     return NULL;
 }
 
@@ -188,6 +187,7 @@ static void test_order(void **state)
         q->typical_ns = SLEEPY_NS;
         assert_ok(dcm_queue_finish(q, 0));
         assert_int_equal(pthread_join(thread, NULL), 0);
+        dcm_queue_close(r); /* now: it rings, too */
         dcm_queue_close(q);
     }
     lingers = false;
