@@ -22,7 +22,8 @@ static dcm_status on_devices(dcmi_peer *c, const dcm_backend_env *env)
     for (int p = 0; p < c->nranks; p++)
         c->args.peer[p] = dcmi_symmetric_at(c->staging, p);
     st = dcmi_peer_test(c, env);
-    if (st != DCM_OK) {
+    /* A verdict: all kernels have ended.  Else one may run, and close() waits. */
+    if (st == DCM_E_UNSUP) {
         dcmi_symmetric_free(c->staging);
         c->staging = NULL;
     }
