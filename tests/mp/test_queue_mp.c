@@ -186,6 +186,7 @@ static int write_all(void)
         linger(w->slow_writer, i);
         send_record(q, i);
     }
+    await_count(&w->attached, w->nreaders); /* nobody finds it once it ended */
     dcm_queue_close(q);
     return 0;
 }
