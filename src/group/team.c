@@ -13,6 +13,9 @@ enum {
 
 #define NO_OP "none" /* begun yet */
 
+/* A rank that waits looks every 20 ms: one that has not for so long is stopped. */
+#define STOPPED_NS 1000000000ull
+
 /* The fail word: 1 .. 8 bits each of -status, culprit, reporter; 40 of epoch. */
 static uint64_t fail_word(dcm_status st, int culprit, int reporter,
                           uint64_t epoch)
@@ -53,12 +56,22 @@ void dcmi_team_title(dcmi_team *team, const char *backend)
                       backend, team->group->job);
 }
 
-/* The ranks that `rank` waits for in this communicator, by what it recorded. */
-static uint64_t waits_of(const dcmi_team *team, int rank)
+/*
+ * The ranks that `rank` waits for in this communicator, by what it recorded; 0 of one
+ * that has stopped in its wait.
+ */
+static uint64_t waits_of(const dcmi_team *team, int rank, uint64_t now)
 {
-    return atomic_load_explicit(
-        &record_of(team->shared, team->nranks)->rank[rank].wait.ranks,
-        memory_order_acquire);
+    const dcmi_record_wait *w =
+        &record_of(team->shared, team->nranks)->rank[rank].wait;
+    const uint64_t ranks =
+        atomic_load_explicit(&w->ranks, memory_order_acquire);
+    const uint64_t looked =
+        atomic_load_explicit(&w->looked_ns, memory_order_relaxed);
+
+    if ((int64_t)(now - looked) > (int64_t)STOPPED_NS)
+        return 0;
+    return ranks & (~0ull >> (DCM_MAX_RANKS - team->nranks));
 }
 
 /*
@@ -67,13 +80,14 @@ static uint64_t waits_of(const dcmi_team *team, int rank)
  */
 static uint64_t last_in_line(const dcmi_team *team)
 {
+    const uint64_t now = dcmi_now_ns();
     uint64_t seen = 0;
     uint64_t idle = 0;
     uint64_t next = team->who.ranks;
 
     while (next != 0) {
         const int r = __builtin_ctzll(next);
-        const uint64_t theirs = r == team->rank ? 0 : waits_of(team, r);
+        const uint64_t theirs = r == team->rank ? 0 : waits_of(team, r, now);
 
         seen |= 1ull << r;
         if (r != team->rank && theirs == 0)
@@ -98,8 +112,8 @@ static DCMI_COLD dcm_status expire(dcmi_team *team)
     if (idle == 0)
         return dcmi_err(DCM_E_TIMEOUT,
                         "this rank waits for %s and it for this one, itself or "
-                        "through others: nobody is absent, the calls do not "
-                        "fit together",
+                        "through others: nobody is absent; the calls do not "
+                        "fit together, or a rank has just stopped",
                         name);
     (void)snprintf(what, sizeof(what), "%s waits too: ", name);
     team->who.what = (idle & direct) != 0 ? "" : what;

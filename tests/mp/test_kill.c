@@ -513,6 +513,55 @@ static void test_blame(void **state)
     }
 }
 
+/* Rank 0 is stopped in its wait for rank 1, which then waits for it. */
+static int stop_in_wait(int rank, void *arg)
+{
+    const struct timespec poll = {.tv_nsec = 1000000};
+    dcm_failure f = {.size = sizeof(f)};
+    dcm_group *group;
+    dcm_comm *comm;
+    float x = 0;
+
+    (void)arg;
+    join(&group, &comm, rank, 60000);
+    if (rank == 0) {
+        atomic_store(&w->stage, 1);
+        die_unless(dcm_recv(comm, &x, 1, DCM_F32, 1, NULL) != DCM_E_INVAL);
+    } else {
+        while (atomic_load(&w->stage) < 2)
+            (void)nanosleep(&poll, NULL);
+        dcm_comm_set_timeout(comm, 2000);
+        die_unless(dcm_send(comm, &x, 1, DCM_F32, 0, NULL) == DCM_OK);
+        die_unless(dcm_recv(comm, &x, 1, DCM_F32, 0, NULL) == DCM_E_TIMEOUT);
+        dcm_comm_failure(comm, &f);
+        die_unless(f.rank == 0 && strstr(f.message, "is late") != NULL);
+        atomic_store(&w->stage, 3);
+    }
+    dcm_comm_free(comm);
+    dcm_group_free(group);
+    return 0;
+}
+
+static void test_stopped_in_wait(void **state)
+{
+    const struct timespec poll = {.tv_nsec = 1000000};
+    const struct timespec wait = {.tv_nsec = 100000000};
+    mp_world mp;
+
+    (void)state;
+    fresh_world(2);
+    mp_spawn(&mp, 2, stop_in_wait, NULL);
+    while (atomic_load(&w->stage) < 1 && mp_alive(&mp))
+        (void)nanosleep(&poll, NULL);
+    (void)nanosleep(&wait, NULL); /* else it is stopped before, and named too */
+    mp_kill(&mp, 0, SIGSTOP);
+    atomic_store(&w->stage, 2);
+    while (atomic_load(&w->stage) < 3 && mp_alive(&mp))
+        (void)nanosleep(&poll, NULL);
+    mp_kill(&mp, 0, SIGCONT);
+    mp_wait(&mp, 60000, 0);
+}
+
 /* ---- abort, other calls, short memory --------------------------------------- */
 
 static dcm_comm *to_abort;
@@ -603,10 +652,15 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kill),        cmocka_unit_test(test_slow),
-        cmocka_unit_test(test_kill_others), cmocka_unit_test(test_late),
-        cmocka_unit_test(test_blame),       cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_stop_others),
+        cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_kill_others),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_blame),
+        cmocka_unit_test(test_stopped_in_wait),
+        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_stop_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

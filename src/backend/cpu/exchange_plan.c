@@ -119,12 +119,12 @@ static bool is_large(const dcmi_cpu *c, const dcmi_exchange *x)
 static void find_arena(const dcmi_cpu *c, const dcm_coll *coll,
                        dcmi_exchange *x)
 {
-    const bool writes_src =
+    const bool is_staged =
         coll->kind == DCM_COLL_BROADCAST ||
         (coll->kind == DCM_COLL_ALL_TO_ALL && coll->src == coll->dst);
     size_t bytes = x->out[0].bytes;
 
-    if (!x->is_staging || x->is_private || writes_src)
+    if (!x->is_staging || x->is_private || is_staged)
         return;
     if (!x->is_shared)
         bytes = (size_t)(x->out[c->nranks - 1].at - x->out[0].at) +

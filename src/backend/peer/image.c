@@ -41,20 +41,26 @@ bool dcmi_peer_image_is_there(void)
 /* A text ends with a zero. */
 static dcm_status read_file(dcmi_peer_image *image, const char *path)
 {
-    FILE *f = fopen(path, "re");
+    FILE *f = NULL;
     struct stat s;
     size_t bytes;
     char *memory = NULL;
     dcm_status st;
 
-    if (f == NULL || fstat(fileno(f), &s) != 0) {
+    if (stat(path, &s) != 0) {
         st = dcmi_err_sys("GPU kernels of %s", path);
         goto out;
     }
+    /* Before it is opened: a pipe would be waited for. */
     if (!S_ISREG(s.st_mode) || s.st_size <= 0 || s.st_size > MOST_BYTES) {
         st = dcmi_err(DCM_E_INVAL,
                       "GPU kernels of %s: not a file of up to %d bytes", path,
                       MOST_BYTES);
+        goto out;
+    }
+    f = fopen(path, "re");
+    if (f == NULL) {
+        st = dcmi_err_sys("GPU kernels of %s", path);
         goto out;
     }
     bytes = (size_t)s.st_size;

@@ -7,6 +7,7 @@
 
 #include "backend/peer/ctx.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "group/vote.h"
 #include "memory/pinned.h"
 
@@ -99,6 +100,10 @@ dcm_status dcmi_peer_make_staging(dcmi_peer *c, const dcm_backend_env *env,
         (void)snprintf(c->why_staged, sizeof(c->why_staged), "%s",
                        dcm_errmsg());
         dcmi_err_clear();
+        dcmi_log(DCM_LOG_WARN,
+                 "rank %d: data between the devices go through host memory, "
+                 "which is slow: %s",
+                 c->rank, c->why_staged);
     }
     dcmi_peer_lay_out_staged(&c->lay, c->nranks, threads);
     return on_host(c, env);
