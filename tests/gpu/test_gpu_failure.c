@@ -3,7 +3,10 @@
  * What happens to the others when a rank dies, in eager calls, in a replayed graph
  * and while they synchronise a stream: their kernels end, the next call names the
  * rank, the context is good, and a communicator of the survivors works.  Also a
- * rank that comes late, one that never comes, a call that differs, an abort.
+ * rank that comes late, one that never comes, a call that differs, an abort, graphs
+ * replayed at once.
+ *
+ *     test_gpu_failure [RANKS [SECONDS that the late rank is late]]
  */
 #define _GNU_SOURCE
 #include "gpu/ranks.h"
@@ -113,19 +116,19 @@ static int killed_rank(gpu_rank *r, void *arg)
     return 0;
 }
 
-/* Rank 1 comes 3 s late, and is waited for. */
+/* Rank 1 comes *arg seconds late, and is waited for. */
 static int late_rank(gpu_rank *r, void *arg)
 {
+    const int seconds = *(const int *)arg;
     dcm_comm *comm;
     dcmi_cu_ptr at;
 
-    (void)arg;
     gpu_open(r);
     gpu_die_unless(dcm_comm_new(&comm, r->group, NULL) == DCM_OK);
     at = gpu_alloc(r, COUNT * 2);
     gpu_meet(r);
     if (r->rank == 1)
-        nap_ms(3000);
+        nap_ms(1000 * seconds);
     gpu_die_unless(sum(r, comm, at, COUNT) == DCM_OK);
     gpu_do(r->cuda->stream_sync(r->stream));
     gpu_die_unless(dcm_comm_check(comm) == DCM_OK);
@@ -213,6 +216,52 @@ static int abort_rank(gpu_rank *r, void *arg)
     return 0;
 }
 
+/*
+ * Rank 0 replays two graphs at once, each on a stream of its own; the first waits
+ * for rank 1 when the second begins.  Rank 1 hears of it and does not wait.
+ */
+static int overlap_rank(gpu_rank *r, void *arg)
+{
+    dcmi_cu_graph_exec exec[2];
+    dcmi_cu_graph graph;
+    dcmi_cu_stream other;
+    dcm_comm *comm;
+    dcmi_cu_ptr at;
+    dcm_status st;
+
+    (void)arg;
+    gpu_open(r);
+    gpu_die_unless(dcm_comm_new(&comm, r->group, NULL) == DCM_OK);
+    at = gpu_alloc(r, COUNT * 2);
+    gpu_do(r->cuda->stream_create(&other, DCMI_CU_STREAM_NON_BLOCKING));
+    for (int i = 0; i < 2; i++) {
+        gpu_do(r->cuda->capture_begin(r->stream, DCMI_CU_CAPTURE_THREAD_LOCAL));
+        gpu_die_unless(sum(r, comm, at, COUNT) == DCM_OK);
+        gpu_do(r->cuda->capture_end(r->stream, &graph));
+        gpu_do(r->cuda->graph_instantiate(&exec[i], graph, 0));
+        gpu_do(r->cuda->graph_destroy(graph));
+    }
+    if (r->rank == 0) {
+        gpu_do(r->cuda->graph_launch(exec[0], r->stream));
+        gpu_do(r->cuda->graph_launch(exec[1], other));
+        gpu_do(r->cuda->stream_sync(r->stream));
+        gpu_do(r->cuda->stream_sync(other));
+        gpu_die_unless(dcm_comm_check(comm) == DCM_E_BUSY);
+        printf("overlap: %s\n", dcm_errmsg());
+    }
+    gpu_meet(r);
+    st = sum(r, comm, at, COUNT);
+    if (st == DCM_OK) {
+        gpu_do(r->cuda->stream_sync(r->stream));
+        st = dcm_comm_check(comm);
+    }
+    gpu_die_unless(st == DCM_E_BUSY);
+    gpu_do(r->cuda->ctx_sync());
+    dcm_comm_free(comm);
+    gpu_close(r);
+    return 0;
+}
+
 static int run_case(const char *name, int n, gpu_rank_fn fn, int arg,
                     uint64_t killed)
 {
@@ -226,6 +275,7 @@ int main(int argc, char **argv)
 {
     const int devices = gpu_count();
     int n = argc > 1 ? atoi(argv[1]) : devices;
+    const int late_s = argc > 2 ? atoi(argv[2]) : 3;
     int bad = 0;
 
     if (devices == 0) {
@@ -238,9 +288,10 @@ int main(int argc, char **argv)
     gpu_die_unless(killed_at != MAP_FAILED);
     bad |= run_case("killed, eager", n, killed_rank, 0, 1ull << (n - 1));
     bad |= run_case("killed, graph", n, killed_rank, 1, 1ull << (n - 1));
-    bad |= run_case("late", n, late_rank, 0, 0);
+    bad |= run_case("late", n, late_rank, late_s, 0);
     bad |= run_case("never", n, never_rank, 0, 0);
     bad |= run_case("differs", n, differs_rank, 0, 0);
     bad |= run_case("abort", n, abort_rank, 0, 0);
+    bad |= run_case("overlap", n, overlap_rank, 0, 0);
     return bad;
 }

@@ -547,12 +547,81 @@ static void test_endings(void **state)
     free(w);
 }
 
+/* ---- kernels of one rank side by side ------------------------------------- */
+
+typedef struct beside {
+    world *w;
+    dcmi_peer_algo algo;
+} beside;
+
+static void beside_call(const beside *b)
+{
+    rank_state *s = &b->w->rank[0];
+    const call c = {
+        .algo = b->algo, .dtype = DCM_BF16, .op = DCM_SUM, .count = 600};
+
+    reduce(b->w, 0, &c, s->src, s->dst);
+}
+
+static void *beside_main(void *arg)
+{
+    beside_call(arg);
+    return NULL;
+}
+
+/* Rank 0's kernel waits for rank 1, which does not come; its next one begins. */
+static void beside_waiting(const beside *b)
+{
+    rank_state *s = &b->w->rank[0];
+    beside copy = *b;
+    pthread_t t;
+
+    die_unless(pthread_create(&t, NULL, beside_main, &copy) == 0);
+    while (__atomic_load_n(&s->epochs[0], __ATOMIC_RELAXED) == 1)
+        (void)sched_yield();
+    beside_call(b);
+    die_unless(pthread_join(t, NULL) == 0);
+}
+
+/* Two kernels have taken the same epoch. */
+static void beside_twin(const beside *b)
+{
+    rank_state *s = &b->w->rank[0];
+
+    s->watch.turn.last = 1;
+    beside_call(b);
+}
+
+static void test_beside(void **state)
+{
+    world *w = malloc(sizeof(*w));
+
+    (void)state;
+    assert_non_null(w);
+    for (int i = 0; i < 2 * DCMI_PEER_ALGOS; i++) {
+        const beside b = {w, (dcmi_peer_algo)(i / 2)};
+        rank_state *s = &w->rank[0];
+
+        world_new(w, 2, 1, b.algo == DCMI_PEER_STAGED);
+        if (i % 2 == 0)
+            beside_waiting(&b);
+        else
+            beside_twin(&b);
+        assert_int_equal(s->record.state, 1);
+        assert_int_equal(s->record.cause, DCMK_CAUSE_OVERLAP);
+        assert_int_equal(s->record.peer, 0);
+        assert_int_equal(s->watch.has_failed, 1);
+        world_free(w);
+    }
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_grid),     cmocka_unit_test(test_soak),
         cmocka_unit_test(test_parallel), cmocka_unit_test(test_probe),
-        cmocka_unit_test(test_endings),
+        cmocka_unit_test(test_endings),  cmocka_unit_test(test_beside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

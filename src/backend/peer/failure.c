@@ -10,6 +10,8 @@ static const char *phase_name(uint32_t phase)
         return "gather";
     case DCMK_PHASE_RESULT:
         return "result";
+    case DCMK_PHASE_BEGIN:
+        return "begin";
     default:
         return "wait";
     }
@@ -34,6 +36,11 @@ static dcm_status describe(const dcmi_peer *c, const dcmk_record *r)
                         "%d (signatures %04x and %04x)",
                         name, c->rank, (unsigned)(r->seen & 0xffff),
                         (unsigned)(r->want & 0xffff));
+    case DCMK_CAUSE_OVERLAP:
+        return dcmi_err(DCM_E_BUSY,
+                        "calls of rank %d ran side by side: graphs that share "
+                        "a communicator must not be replayed at once",
+                        c->rank);
     case DCMK_CAUSE_FAILED:
         return dcmi_err(DCM_E_ABORTED, "ended by another rank");
     default:

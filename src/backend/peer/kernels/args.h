@@ -29,12 +29,14 @@ enum {
     DCMK_CAUSE_LATE = 3,     /* the deadline passed */
     DCMK_CAUSE_FAILED = 4,   /* another rank failed the communicator */
     DCMK_CAUSE_MISMATCH = 5, /* the peer called something else */
+    DCMK_CAUSE_OVERLAP = 6,  /* this rank's kernels run side by side */
 };
 
 enum {
     DCMK_PHASE_GATHER = 1, /* waiting for what peers pushed at first */
     DCMK_PHASE_RESULT = 2, /* waiting for the owners' results */
     DCMK_PHASE_BARRIER = 3,
+    DCMK_PHASE_BEGIN = 4,
 };
 
 /* The peer test: its pieces, and what a rank can find wrong with another. */
@@ -71,6 +73,17 @@ typedef struct dcmk_record {
 #define DCMK_ALIGN16 _Alignas(16)
 #endif
 
+/*
+ * Whether this rank's kernels follow each other (turn.cuh): blocks that the kernels of
+ * even and of odd epochs had, and those of them that have ended.
+ */
+typedef struct dcmk_turn {
+    DCMK_ALIGN16 uint64_t last; /* the epoch that began last */
+    uint64_t reserved;
+    uint64_t owed[2];
+    uint64_t left[2];
+} dcmk_turn;
+
 /* In device memory: read when a wait is long. */
 typedef struct dcmk_watch {
     uint64_t fail;              /* the communicator's fail word: not 0, stop */
@@ -80,6 +93,7 @@ typedef struct dcmk_watch {
     uint32_t has_failed; /* a block of this rank gave up, earlier or now */
     uint32_t is_claimed; /* the record has its writer */
     DCMK_ALIGN16 uint64_t nothing[2]; /* zeros: words of a part that has none */
+    dcmk_turn turn;
 } dcmk_watch;
 
 #define DCMK_LIFE_DIED   0x40000000u
@@ -138,7 +152,7 @@ extern "C"
 #define DCMK_ASSERT(what) _Static_assert(what, "layout")
 #endif
 DCMK_ASSERT(sizeof(dcmk_record) == 64);
-DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8 + 8 + 16);
+DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8 + 8 + 16 + 48);
 DCMK_ASSERT(sizeof(dcmk_args) == 5 * 8 + 16 * 4 + 16 * 8);
 
 #endif /* DCMK_ARGS_H */

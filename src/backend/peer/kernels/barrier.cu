@@ -18,7 +18,7 @@
  *
  * Model: tests/model/test_peer_kernels.c.
  */
-#include "backend/peer/kernels/wait.cuh"
+#include "backend/peer/kernels/turn.cuh"
 
 DCMK_FN void dcmk_barrier_body(const dcmk_args &a, const dcmk_block &b)
 {
@@ -39,6 +39,7 @@ DCMK_FN void dcmk_barrier_body(const dcmk_args &a, const dcmk_block &b)
                                   dcmk_header(a, a.rank, (int)t, epoch), flag,
                                   DCMK_PHASE_BARRIER);
     }
+    dcmk_leave(a, b, epoch);
 }
 
 DCMK_KERNEL(dcmk_k_barrier, 32, dcmk_barrier_body)

@@ -20,23 +20,6 @@ DCMK_FN uint64_t dcmk_epoch(const dcmk_args &a, const dcmk_block &b)
     return dcmk_get8(a.epochs + 8u * b.index);
 }
 
-/*
- * When all have pushed: the epoch words for the next call, which may be started
- * now, and waits for this one's end before it reads anything.
- */
-DCMK_FN void dcmk_pushed(const dcmk_args &a, const dcmk_block &b,
-                         uint64_t epoch)
-{
-    dcmk_sync(); /* every thread has its epoch */
-    dcmk_let_next_start();
-    DCMK_EACH_THREAD(b, t)
-    {
-        for (uint32_t w = b.index + t * b.count; w < DCMK_GRID;
-             w += b.threads * b.count)
-            dcmk_put8(a.epochs + 8u * w, epoch + 1);
-    }
-}
-
 DCMK_FN uint64_t dcmk_flag(const dcmk_args &a, uint64_t epoch)
 {
     return epoch << DCMK_SIGN_BITS | a.sign;

@@ -7,7 +7,7 @@
 #define DCMK_LINES_CUH
 
 #include "backend/peer/kernels/reduce.cuh"
-#include "backend/peer/kernels/wait.cuh"
+#include "backend/peer/kernels/turn.cuh"
 
 /* A thread's place: its warp's number in the call, and its 16 bytes. */
 struct dcmk_place {

@@ -82,6 +82,7 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
         dcmk_write_part<R::EVEN>(a.dst, a.bytes, at,
                                  dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]));
     }
+    dcmk_leave(a, b, epoch);
 }
 
 DCMK_MAKE(ll128, dcmk_ll128)

@@ -130,6 +130,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
                                          dcmk_part_bytes(a, p), at, r[q]);
         }
     }
+    dcmk_leave(a, b, epoch);
 }
 
 DCMK_MAKE(ll128_two, dcmk_ll128_two)

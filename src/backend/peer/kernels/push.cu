@@ -81,6 +81,7 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
                 dcmk_reset_words(from.at[q]);
         }
     }
+    dcmk_leave(a, b, epoch);
 }
 
 DCMK_MAKE_PAIR(push, dcmk_push)

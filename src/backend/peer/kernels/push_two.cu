@@ -125,6 +125,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
             dcmk_reset_words(from.at[q]);
         }
     }
+    dcmk_leave(a, b, epoch);
 }
 
 DCMK_MAKE(push_two, dcmk_push_two)

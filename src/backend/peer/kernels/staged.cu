@@ -29,7 +29,7 @@
  * Model: tests/model/test_peer_kernels.c.
  */
 #include "backend/peer/kernels/reduce.cuh"
-#include "backend/peer/kernels/wait.cuh"
+#include "backend/peer/kernels/turn.cuh"
 
 enum {
     DCMK_FLAG_GAP = 128
@@ -96,6 +96,7 @@ DCMK_FN void dcmk_staged(const dcmk_args &a, const dcmk_block &b)
         dcmk_write16<R::EVEN>(a.dst, at, a.bytes,
                               dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]));
     }
+    dcmk_leave(a, b, epoch);
 }
 
 DCMK_MAKE_ANY(staged, dcmk_staged)

@@ -11,7 +11,7 @@
 #define DCMK_WORDS_CUH
 
 #include "backend/peer/kernels/reduce.cuh"
-#include "backend/peer/kernels/wait.cuh"
+#include "backend/peer/kernels/turn.cuh"
 
 #define DCMK_NOT_HERE 0xffffffffu
 
