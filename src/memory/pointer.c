@@ -21,6 +21,12 @@ static uint64_t look(const dcmi_cuda *cuda, dcmi_cu_ptr ptr, int attribute)
     return cuda->pointer_attribute(&v, attribute, ptr) == DCMI_CU_OK ? v : 0;
 }
 
+/* Only what the driver allocated as one piece. */
+static bool has_ipc(const dcmi_cuda *cuda, dcmi_cu_ptr ptr)
+{
+    return (look(cuda, ptr, DCMI_CU_POINTER_HAS_IPC) & 1) != 0;
+}
+
 /* Only what was mapped by itself has a handle. */
 static bool is_mapped(const dcmi_cuda *cuda, dcmi_cu_ptr ptr)
 {
@@ -41,6 +47,9 @@ static dcmi_pointer_kind kind_of(const dcmi_cuda *cuda, dcmi_cu_ptr ptr,
         return DCMI_POINTER_PINNED;
     if (look(cuda, ptr, DCMI_CU_POINTER_POOL) != 0)
         return DCMI_POINTER_POOL;
+    /* Asked first: a checker reports a handle that there is not as an error. */
+    if (has_ipc(cuda, ptr))
+        return DCMI_POINTER_DEVICE;
     return is_mapped(cuda, ptr) ? DCMI_POINTER_MAPPED : DCMI_POINTER_DEVICE;
 }
 
@@ -63,8 +72,7 @@ dcmi_pointer dcmi_pointer_look(const dcmi_cuda *cuda, dcmi_cu_ptr ptr)
     if (p.kind == DCMI_POINTER_PINNED)
         return p;
     p.device = (dcmi_cu_device)look(cuda, ptr, DCMI_CU_POINTER_DEVICE);
-    p.has_ipc = p.kind == DCMI_POINTER_DEVICE &&
-                (look(cuda, ptr, DCMI_CU_POINTER_HAS_IPC) & 1) != 0;
+    p.has_ipc = p.kind == DCMI_POINTER_DEVICE && has_ipc(cuda, ptr);
     p.has_fd = is_mapping && (look(cuda, ptr, DCMI_CU_POINTER_HANDLE_TYPES) &
                               DCMI_CU_POSIX_FD) != 0;
     return p;

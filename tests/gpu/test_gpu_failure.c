@@ -241,6 +241,7 @@ static int overlap_rank(gpu_rank *r, void *arg)
         gpu_do(r->cuda->graph_instantiate(&exec[i], graph, 0));
         gpu_do(r->cuda->graph_destroy(graph));
     }
+    gpu_meet(r);
     if (r->rank == 0) {
         gpu_do(r->cuda->graph_launch(exec[0], r->stream));
         gpu_do(r->cuda->graph_launch(exec[1], other));

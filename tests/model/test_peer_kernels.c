@@ -79,6 +79,7 @@ static void world_new(world *w, int n, uint64_t epoch, bool is_staged)
                w->lay.bytes - w->lay.words_at);
         for (int i = 0; i < DCMK_GRID; i++)
             s->epochs[i] = epoch;
+        s->watch.turn.begun = epoch - 1;
         s->watch.fail = address(&w->fail);
         s->watch.record = address(&s->record);
         for (int p = 0; p < n; p++) {
@@ -588,7 +589,7 @@ static void beside_twin(const beside *b)
 {
     rank_state *s = &b->w->rank[0];
 
-    s->watch.turn.last = 1;
+    s->watch.turn.begun = 1;
     beside_call(b);
 }
 

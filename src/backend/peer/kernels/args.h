@@ -78,7 +78,8 @@ typedef struct dcmk_record {
  * even and of odd epochs had, and those of them that have ended.
  */
 typedef struct dcmk_turn {
-    DCMK_ALIGN16 uint64_t last; /* the epoch that began last */
+    DCMK_ALIGN16 uint64_t
+        begun; /* kernels, which is the epoch of the last one */
     uint64_t reserved;
     uint64_t owed[2];
     uint64_t left[2];

@@ -31,7 +31,7 @@ DCMK_FN void dcmk_barrier_body(const dcmk_args &a, const dcmk_block &b)
         if (t < (uint32_t)a.nranks && t != (uint32_t)a.rank)
             dcmk_store64_release(dcmk_header(a, (int)t, a.rank, epoch), flag);
     }
-    dcmk_pushed(a, b, epoch);
+    const dcmk_seen seen = dcmk_pushed(a, b, epoch);
     DCMK_EACH_THREAD(b, t)
     {
         if (t < (uint32_t)a.nranks && t != (uint32_t)a.rank)
@@ -39,7 +39,7 @@ DCMK_FN void dcmk_barrier_body(const dcmk_args &a, const dcmk_block &b)
                                   dcmk_header(a, a.rank, (int)t, epoch), flag,
                                   DCMK_PHASE_BARRIER);
     }
-    dcmk_leave(a, b, epoch);
+    dcmk_leave(a, b, epoch, seen);
 }
 
 DCMK_KERNEL(dcmk_k_barrier, 32, dcmk_barrier_body)

@@ -63,7 +63,7 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
         }
         own[DCMK_OF(t)] = v;
     }
-    dcmk_pushed(a, b, epoch);
+    const dcmk_seen seen = dcmk_pushed(a, b, epoch);
     const uint64_t flag = dcmk_flag(a, epoch);
     const uint64_t here =
         a.peer[a.rank] + a.first + dcmk_half(a.first_half, epoch);
@@ -82,7 +82,7 @@ DCMK_FN void dcmk_ll128(const dcmk_args &a, const dcmk_block &b)
         dcmk_write_part<R::EVEN>(a.dst, a.bytes, at,
                                  dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]));
     }
-    dcmk_leave(a, b, epoch);
+    dcmk_leave(a, b, epoch, seen);
 }
 
 DCMK_MAKE(ll128, dcmk_ll128)

@@ -75,7 +75,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
         }
         own[DCMK_OF(t)] = v[0];
     }
-    dcmk_pushed(a, b, epoch);
+    const dcmk_seen seen = dcmk_pushed(a, b, epoch);
     const uint64_t flag = dcmk_flag(a, epoch);
     const uint32_t first = a.first + dcmk_half(a.first_half, epoch);
     const uint32_t second = a.second + dcmk_half(a.second_half, epoch);
@@ -130,7 +130,7 @@ DCMK_FN void dcmk_ll128_two(const dcmk_args &a, const dcmk_block &b)
                                          dcmk_part_bytes(a, p), at, r[q]);
         }
     }
-    dcmk_leave(a, b, epoch);
+    dcmk_leave(a, b, epoch, seen);
 }
 
 DCMK_MAKE(ll128_two, dcmk_ll128_two)

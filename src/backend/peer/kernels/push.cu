@@ -56,7 +56,7 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
         own[DCMK_OF(t)] = v;
         dcmk_usher(a, b, t, epoch);
     }
-    dcmk_pushed(a, b, epoch);
+    const dcmk_seen seen = dcmk_pushed(a, b, epoch);
     const uint32_t first = a.first + dcmk_half(a.first_half, epoch);
 
     DCMK_EACH_THREAD(b, t)
@@ -81,7 +81,7 @@ DCMK_FN void dcmk_push(const dcmk_args &a, const dcmk_block &b)
                 dcmk_reset_words(from.at[q]);
         }
     }
-    dcmk_leave(a, b, epoch);
+    dcmk_leave(a, b, epoch, seen);
 }
 
 DCMK_MAKE_PAIR(push, dcmk_push)

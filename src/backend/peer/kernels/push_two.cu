@@ -63,7 +63,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
         }
         dcmk_usher(a, b, t, epoch);
     }
-    dcmk_pushed(a, b, epoch);
+    const dcmk_seen seen = dcmk_pushed(a, b, epoch);
     const uint32_t first = a.first + dcmk_half(a.first_half, epoch);
     const uint32_t second = a.second + dcmk_half(a.second_half, epoch);
     const uint32_t out = dcmk_second_out(a, epoch);
@@ -125,7 +125,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
             dcmk_reset_words(from.at[q]);
         }
     }
-    dcmk_leave(a, b, epoch);
+    dcmk_leave(a, b, epoch, seen);
 }
 
 DCMK_MAKE(push_two, dcmk_push_two)

@@ -62,7 +62,8 @@ DCMK_FN void dcmk_staged(const dcmk_args &a, const dcmk_block &b)
                                  dcmk_half(a.first_half, epoch) + at,
                              own[DCMK_OF(t)]);
     }
-    dcmk_pushed(a, b, epoch); /* the block meets in it */
+    /* The block meets in it. */
+    const dcmk_seen seen = dcmk_pushed(a, b, epoch);
     const uint64_t flag = dcmk_flag(a, epoch);
 
     DCMK_EACH_THREAD(b, t)
@@ -96,7 +97,7 @@ DCMK_FN void dcmk_staged(const dcmk_args &a, const dcmk_block &b)
         dcmk_write16<R::EVEN>(a.dst, at, a.bytes,
                               dcmk_reduce<N, R>(a, r, own[DCMK_OF(t)]));
     }
-    dcmk_leave(a, b, epoch);
+    dcmk_leave(a, b, epoch, seen);
 }
 
 DCMK_MAKE_ANY(staged, dcmk_staged)

@@ -70,15 +70,10 @@ DCMK_FN void dcmk_add32(uint64_t at)
     (void)__atomic_fetch_add((uint32_t *)at, 1u, __ATOMIC_RELAXED);
 }
 
-/* Words of this rank's device: add; put another number in, and get the old one. */
+/* Add to a word of this rank's device. */
 DCMK_FN void dcmk_add64(uint64_t at, uint64_t more)
 {
     (void)__atomic_fetch_add((uint64_t *)at, more, __ATOMIC_RELAXED);
-}
-
-DCMK_FN uint64_t dcmk_swap64(uint64_t at, uint64_t v)
-{
-    return __atomic_exchange_n((uint64_t *)at, v, __ATOMIC_RELAXED);
 }
 
 /* Four words, each by itself: nothing more is asked of them. */
@@ -252,17 +247,6 @@ DCMK_FN void dcmk_add64(uint64_t at, uint64_t more)
 {
     asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(at), "l"(more)
                  : "memory");
-}
-
-DCMK_FN uint64_t dcmk_swap64(uint64_t at, uint64_t v)
-{
-    uint64_t old;
-
-    asm volatile("atom.relaxed.gpu.global.exch.b64 %0, [%1], %2;"
-                 : "=l"(old)
-                 : "l"(at), "l"(v)
-                 : "memory");
-    return old;
 }
 
 DCMK_FN dcmk_u4 dcmk_load_words(uint64_t at)
