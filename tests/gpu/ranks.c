@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include "gpu/ranks.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,6 +79,14 @@ static int judge(int rank, int status, bool is_killed)
     return 1;
 }
 
+static pid_t fork_rank(void)
+{
+    if (getenv("DEVCOMM_TEST_OWN_PIDS") == NULL)
+        return fork();
+    return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL,
+                          NULL);
+}
+
 int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed, unsigned seconds)
 {
     static unsigned serial;
@@ -90,7 +100,12 @@ int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed, unsigned seconds)
                    (int)getpid(), serial++);
     fflush(NULL);
     for (int i = 0; i < n; i++) {
-        pid[i] = fork();
+        pid[i] = fork_rank();
+        if (pid[i] < 0) {
+            perror("starting a rank");
+            left--;
+            bad = 1;
+        }
         if (pid[i] == 0)
             end_rank(rank_main(i, n, address, fn, arg));
     }
@@ -161,4 +176,49 @@ dcmi_cu_ptr gpu_alloc(gpu_rank *r, size_t bytes)
 
     gpu_do(r->cuda->mem_alloc(&p, bytes));
     return p;
+}
+
+/* The smallest pieces that the driver maps, so that calls cross many borders. */
+static size_t piece_bytes(gpu_rank *r, dcmi_cu_mem_prop *prop)
+{
+    size_t granule = 0;
+
+    *prop = (dcmi_cu_mem_prop){
+        .type = DCMI_CU_PINNED,
+        .location = {DCMI_CU_ON_DEVICE, r->device},
+    };
+    gpu_do(r->cuda->mem_granularity(&granule, prop,
+                                    DCMI_CU_GRANULARITY_RECOMMENDED));
+    return granule;
+}
+
+dcmi_cu_ptr gpu_alloc_pieces(gpu_rank *r, size_t bytes)
+{
+    const dcmi_cu_access access = {{DCMI_CU_ON_DEVICE, r->device},
+                                   DCMI_CU_READ_WRITE};
+    dcmi_cu_mem_prop prop;
+    const size_t piece = piece_bytes(r, &prop);
+    const size_t all = (bytes + piece - 1) / piece * piece;
+    dcmi_cu_ptr at = 0;
+    dcmi_cu_mem mem;
+
+    gpu_do(r->cuda->mem_reserve(&at, all, piece, 0, 0));
+    for (size_t done = 0; done < all; done += piece) {
+        gpu_do(r->cuda->mem_create(&mem, piece, &prop, 0));
+        gpu_do(r->cuda->mem_map(at + done, piece, 0, mem, 0));
+        gpu_do(r->cuda->mem_release(mem));
+        gpu_do(r->cuda->mem_set_access(at + done, piece, &access, 1));
+    }
+    return at;
+}
+
+void gpu_free_pieces(gpu_rank *r, dcmi_cu_ptr at, size_t bytes)
+{
+    dcmi_cu_mem_prop prop;
+    const size_t piece = piece_bytes(r, &prop);
+    const size_t all = (bytes + piece - 1) / piece * piece;
+
+    for (size_t done = 0; done < all; done += piece)
+        gpu_do(r->cuda->mem_unmap(at + done, piece));
+    gpu_do(r->cuda->mem_unreserve(at, all));
 }

@@ -61,6 +61,8 @@ static inline bool gpu_is_standin(void)
 /*
  * Run fn in n processes; 0 when each ended with 0 but those of the bit mask
  * `killed`, which must have died of SIGKILL.  Ends them all after `seconds`.
+ * DEVCOMM_TEST_OWN_PIDS: each rank is the first process of a PID namespace of its
+ * own, as ranks in containers are; root may ask for it.
  */
 int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed,
             unsigned seconds);
@@ -74,6 +76,13 @@ double gpu_max(gpu_rank *r, double mine);
 void gpu_meet(gpu_rank *r);
 
 dcmi_cu_ptr gpu_alloc(gpu_rank *r, size_t bytes);
+
+/*
+ * Memory as an allocator with expandable segments hands it out: one range of
+ * addresses, a mapping of its own for every few MiB of it.  Freed with its size.
+ */
+dcmi_cu_ptr gpu_alloc_pieces(gpu_rank *r, size_t bytes);
+void gpu_free_pieces(gpu_rank *r, dcmi_cu_ptr at, size_t bytes);
 
 /* As a pointer that calls take. */
 static inline void *gpu_at(dcmi_cu_ptr p, size_t offset)

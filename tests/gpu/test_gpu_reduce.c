@@ -2,7 +2,7 @@
 /*
  * All-reduce on GPUs, bit for bit against the scalar reference: type, operator,
  * count, alignment, in place, every algorithm that serves the call, eager and in
- * replayed graphs whose inputs change.
+ * replayed graphs whose inputs change; buffers of one allocation and of many mappings.
  *
  *     test_gpu_reduce [RANKS] [full]
  *
@@ -37,6 +37,7 @@ typedef struct bench {
     gpu_rank *r;
     dcm_comm *comm;
     const char *algo;
+    bool in_pieces; /* src and dst: gpu_alloc_pieces() */
     dcmi_cu_ptr src;
     dcmi_cu_ptr dst;
     unsigned char *host[16]; /* inputs of all ranks */
@@ -164,22 +165,42 @@ static void replay(bench *b, const call *c, uint64_t seed)
     gpu_do(cuda->graph_destroy(graph));
 }
 
+static void alloc_device(bench *b)
+{
+    dcmi_cu_ptr (*const alloc)(gpu_rank *, size_t) =
+        b->in_pieces ? gpu_alloc_pieces : gpu_alloc;
+
+    b->src = alloc(b->r, b->room);
+    b->dst = alloc(b->r, b->room);
+}
+
+static void free_device(bench *b)
+{
+    if (b->in_pieces) {
+        gpu_free_pieces(b->r, b->src, b->room);
+        gpu_free_pieces(b->r, b->dst, b->room);
+        return;
+    }
+    gpu_do(b->r->cuda->mem_free(b->src));
+    gpu_do(b->r->cuda->mem_free(b->dst));
+}
+
 /* One communicator an algorithm, so that it can be forced. */
-static void run_grid(gpu_rank *r, const shape *s, const char *algo)
+static void run_grid(gpu_rank *r, const shape *s, const char *algo,
+                     bool in_pieces)
 {
     static const size_t counts[] = {0,    1,     7,      60,     1023,   8192,
                                     8193, 65536, 100003, 524288, 1500001};
     const bool is_words = algo != NULL && strncmp(algo, "push", 4) == 0;
     const bool is_thin = getenv("DEVCOMM_TEST_THIN") != NULL;
     dcm_comm_opts opts = DCM_COMM_OPTS_INIT;
-    bench b = {.r = r, .algo = algo};
+    bench b = {.r = r, .algo = algo, .in_pieces = in_pieces};
     unsigned k = 0;
 
     b.room = 1500001 * 8 + 4 * RED;
     opts.algo = algo;
     gpu_die_unless(dcm_comm_new(&b.comm, r->group, &opts) == DCM_OK);
-    b.src = gpu_alloc(r, b.room);
-    b.dst = gpu_alloc(r, b.room);
+    alloc_device(&b);
     b.want = malloc(b.room);
     b.got = malloc(b.room);
     for (int p = 0; p < r->nranks; p++)
@@ -209,14 +230,14 @@ static void run_grid(gpu_rank *r, const shape *s, const char *algo)
         }
     }
     if (r->rank == 0)
-        printf("%d ranks, %s: %u results right\n", r->nranks,
-               algo != NULL ? algo : "auto", b.cases);
+        printf("%d ranks, %s%s: %u results right\n", r->nranks,
+               algo != NULL ? algo : "auto",
+               in_pieces ? ", buffers of several mappings" : "", b.cases);
     for (int p = 0; p < r->nranks; p++)
         free(b.host[p]);
     free(b.want);
     free(b.got);
-    gpu_do(r->cuda->mem_free(b.src));
-    gpu_do(r->cuda->mem_free(b.dst));
+    free_device(&b);
     dcm_comm_free(b.comm);
 }
 
@@ -225,10 +246,11 @@ static int one_rank(gpu_rank *r, void *arg)
     const shape *s = arg;
 
     gpu_open(r);
-    run_grid(r, s, NULL);
+    run_grid(r, s, NULL, false);
+    run_grid(r, s, NULL, true);
     for (int i = 0; i < DCMI_PEER_ALGOS; i++) {
         if ((dcmi_peer_algo)i != DCMI_PEER_PUSH || r->nranks == 2)
-            run_grid(r, s, dcmi_peer_algo_name((dcmi_peer_algo)i));
+            run_grid(r, s, dcmi_peer_algo_name((dcmi_peer_algo)i), false);
     }
     gpu_close(r);
     return 0;
