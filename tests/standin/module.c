@@ -98,7 +98,7 @@ static void *run_lane(void *arg)
     for (uint32_t b = l->first; b < op->u.launch.grid; b += l->lanes) {
         const dcmk_block block = {b, op->u.launch.grid, op->u.launch.threads};
 
-        op->u.launch.fn(&op->u.launch.args, &block);
+        op->u.launch.fn(&op->u.launch.args.a, &block);
     }
     return NULL;
 }
@@ -140,7 +140,7 @@ dcmi_cu_result standin_launch(const dcmi_cu_launch *how, dcmi_cu_function fn,
         how->block[1] * how->block[2] != 1)
         return STANDIN_INVALID;
     memcpy(&op.u.launch.fn, &fn, sizeof(fn));
-    memcpy(&op.u.launch.args, args[0], sizeof(op.u.launch.args));
+    memcpy(&op.u.launch.args, args[0], dcmk_host_args_bytes(op.u.launch.fn));
     op.u.launch.grid = how->grid[0];
     op.u.launch.threads = how->block[0];
     (void)pthread_mutex_lock(&standin_lock);

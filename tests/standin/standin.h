@@ -84,7 +84,7 @@ struct standin_op {
     union {
         struct {
             dcmk_host_fn fn;
-            dcmk_args args;
+            dcmk_exchange args; /* the largest there are */
             uint32_t grid;
             uint32_t threads;
         } launch;

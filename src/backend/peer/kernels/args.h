@@ -18,7 +18,9 @@ enum {
     DCMK_LINE_DATA = 120,
     DCMK_WARP_LINES = 512, /* what a warp moves: four lines */
     DCMK_WARP_DATA = 480,
-    DCMK_SIGN_BITS = 16 /* of a flag: the call's signature; above: the epoch */
+    DCMK_SIGN_BITS = 16, /* of a flag: the call's signature; above: the epoch */
+    DCMK_MESSAGE_GRID = 64, /* most blocks of messages; a word each and pair */
+    DCMK_STAGED_SPAN = 4096 /* bytes of a pair that a block moves by a flag */
 };
 
 /* Why a kernel gave up; 0: it did not. */
@@ -37,6 +39,7 @@ enum {
     DCMK_PHASE_RESULT = 2, /* waiting for the owners' results */
     DCMK_PHASE_BARRIER = 3,
     DCMK_PHASE_BEGIN = 4,
+    DCMK_PHASE_ROOM = 5, /* waiting until the receiver has taken a message */
 };
 
 /* The peer test: its pieces, and what a rank can find wrong with another. */
@@ -129,6 +132,28 @@ typedef struct dcmk_args {
     uint64_t peer[DCMK_RANKS]; /* staging of each rank, as this one sees it */
 } dcmk_args;
 
+/*
+ * What moves between this rank and each other: out[p] goes to rank p, what comes from
+ * it goes to in[p].  Where p is this rank itself: a copy, or a reduction's own part.
+ * `a.first` is the staging of what arrives, `a.shard` the units of a block.
+ */
+typedef struct dcmk_exchange {
+    dcmk_args a;
+    uint64_t out[DCMK_RANKS];
+    uint64_t in[DCMK_RANKS];
+    uint64_t counters; /* of messages: [2][DCMK_RANKS][DCMK_MESSAGE_GRID] */
+    uint64_t pitch;    /* of what comes in, from row to row */
+    uint32_t out_bytes[DCMK_RANKS];
+    uint32_t in_bytes[DCMK_RANKS];
+    uint16_t out_sign[DCMK_RANKS];
+    uint16_t in_sign[DCMK_RANKS];
+    uint32_t row;   /* bytes of a row of what comes in; 0: it is whole */
+    uint32_t phase; /* bytes of the first row that lie before in[] */
+    uint32_t
+        outs; /* the ranks that something goes to, a bit each; not this one */
+    uint32_t ins;
+} dcmk_exchange;
+
 /* The block that runs. */
 typedef struct dcmk_block {
     uint32_t index;
@@ -147,6 +172,13 @@ extern "C"
     dcmk_host_fn
     dcmk_host_kernel(const char *name);
 
+/* Bytes of its arguments, which begin with dcmk_args. */
+#ifdef __cplusplus
+extern "C"
+#endif
+    uint32_t
+    dcmk_host_args_bytes(dcmk_host_fn fn);
+
 #ifdef __cplusplus
 #define DCMK_ASSERT(what) static_assert(what, "layout")
 #else
@@ -155,5 +187,7 @@ extern "C"
 DCMK_ASSERT(sizeof(dcmk_record) == 64);
 DCMK_ASSERT(sizeof(dcmk_watch) == 8 + 2 * 16 * 8 + 8 + 8 + 8 + 16 + 48);
 DCMK_ASSERT(sizeof(dcmk_args) == 5 * 8 + 16 * 4 + 16 * 8);
+DCMK_ASSERT(sizeof(dcmk_exchange) ==
+            sizeof(dcmk_args) + 34 * 8 + 32 * 4 + 32 * 2 + 16);
 
 #endif /* DCMK_ARGS_H */

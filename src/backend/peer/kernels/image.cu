@@ -59,12 +59,25 @@ extern "C" dcmk_host_fn dcmk_host_kernel(const char *name)
     }
     return NULL;
 }
+
+extern "C" uint32_t dcmk_host_args_bytes(dcmk_host_fn fn)
+{
+    for (dcmk_host_entry *e = dcmk_host_entry::all; e != NULL; e = e->next) {
+        if (e->fn == fn)
+            return e->args_bytes;
+    }
+    return 0;
+}
 #endif
 
 #include "backend/peer/kernels/barrier.cu"
+#include "backend/peer/kernels/exchange.cu"
 #include "backend/peer/kernels/ll128.cu"
 #include "backend/peer/kernels/ll128_two.cu"
+#include "backend/peer/kernels/message.cu"
+#include "backend/peer/kernels/part.cu"
 #include "backend/peer/kernels/probe.cu"
 #include "backend/peer/kernels/push.cu"
 #include "backend/peer/kernels/push_two.cu"
 #include "backend/peer/kernels/staged.cu"
+#include "backend/peer/kernels/staged_exchange.cu"

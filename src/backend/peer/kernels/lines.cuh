@@ -17,16 +17,22 @@ struct dcmk_place {
     uint32_t staged; /* bytes from the slot's start */
 };
 
-DCMK_FN dcmk_place dcmk_place_of(const dcmk_block &b, uint32_t t)
+DCMK_FN dcmk_place dcmk_place_in(uint32_t warp, uint32_t t)
 {
     dcmk_place p;
 
     p.lane = t % DCMK_LANES;
-    p.warp = b.index * (b.threads / DCMK_LANES) + t / DCMK_LANES;
+    p.warp = warp;
     p.data = p.warp * DCMK_WARP_DATA + (p.lane >> 3) * DCMK_LINE_DATA +
              (p.lane & 7u) * 16u;
     p.staged = p.warp * DCMK_WARP_LINES + p.lane * 16u;
     return p;
+}
+
+DCMK_FN dcmk_place dcmk_place_of(const dcmk_block &b, uint32_t t)
+{
+    return dcmk_place_in(
+        b.index * (b.threads / DCMK_LANES) + t / DCMK_LANES, t);
 }
 
 /* It carries 8 bytes and the flag. */

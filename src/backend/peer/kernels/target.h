@@ -138,9 +138,9 @@ DCMK_FN void dcmk_relax(void)
 {
 }
 
-#define DCMK_KERNEL(name, most_threads, body)                                  \
+#define DCMK_KERNEL_OF(type, name, most_threads, body)                         \
     extern "C" __global__ void __launch_bounds__(most_threads)                 \
-        name(const __grid_constant__ dcmk_args a)                              \
+        name(const __grid_constant__ type a)                                   \
     {                                                                          \
         body(a, dcmk_block_here());                                            \
     }
@@ -204,23 +204,28 @@ DCMK_FN void dcmk_relax(void)
 struct dcmk_host_entry {
     const char *name;
     dcmk_host_fn fn;
+    uint32_t args_bytes;
     dcmk_host_entry *next;
     static dcmk_host_entry *all;
 
-    dcmk_host_entry(const char *its_name, dcmk_host_fn its_fn)
-        : name(its_name), fn(its_fn), next(all)
+    dcmk_host_entry(const char *its_name, dcmk_host_fn its_fn, uint32_t bytes)
+        : name(its_name), fn(its_fn), args_bytes(bytes), next(all)
     {
         all = this;
     }
 };
 
-#define DCMK_KERNEL(its_name, most_threads, body)                              \
+/* The arguments of every kernel begin with dcmk_args. */
+#define DCMK_KERNEL_OF(type, its_name, most_threads, body)                     \
     static void its_name(const dcmk_args *a, const dcmk_block *b)              \
     {                                                                          \
-        body(*a, *b);                                                          \
+        body(*(const type *)a, *b);                                            \
     }                                                                          \
-    static dcmk_host_entry its_name##_entry(#its_name, its_name);
+    static dcmk_host_entry its_name##_entry(#its_name, its_name, sizeof(type));
 
 #endif
+
+#define DCMK_KERNEL(name, most_threads, body)                                  \
+    DCMK_KERNEL_OF(dcmk_args, name, most_threads, body)
 
 #endif /* DCMK_TARGET_H */
