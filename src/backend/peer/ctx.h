@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 
+#include "backend/peer/exchange.h"
 #include "backend/peer/plan.h"
 #include "device/cuda/driver.h"
 #include "group/team.h"
@@ -40,6 +41,8 @@ typedef struct dcmi_peer {
 
     dcmi_cu_module module;
     dcmi_cu_function fn[DCMI_PEER_ALGOS][DCMI_PEER_WHATS];
+    dcmi_cu_function fn_mover[DCMI_PEER_MOVERS];
+    dcmi_cu_function fn_staged_mover[DCMI_PEER_MOVERS];
     dcmi_cu_function fn_barrier;
     dcmi_cu_function fn_probe;
     dcmi_symmetric *staging; /* NULL: it is in host memory */
@@ -68,7 +71,9 @@ enum {
     DCMI_PEER_EPOCHS_AT = 4096, /* behind the watch */
     DCMI_PEER_TEST_AT = 8192,
     DCMI_PEER_TEST_COUNT = 1500,
-    DCMI_PEER_LOCAL_BYTES = DCMI_PEER_TEST_AT + DCMI_PEER_TEST_COUNT * 4
+    DCMI_PEER_COUNTERS_AT = 16384,
+    DCMI_PEER_COUNTERS = 2 * DCMK_RANKS * DCMK_MESSAGE_GRID,
+    DCMI_PEER_LOCAL_BYTES = DCMI_PEER_COUNTERS_AT + DCMI_PEER_COUNTERS * 8
 };
 
 /* open.c */
@@ -102,6 +107,23 @@ dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll);
 dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll);
 dcm_status dcmi_peer_launch(dcmi_peer *c, dcmi_cu_function fn, dcmk_args *args,
                             uint32_t grid, uint32_t threads, dcm_stream stream);
+
+/* What every call begins with: not failed, in its context, behind the last. */
+dcm_status dcmi_peer_begin(dcmi_peer *c, dcm_stream stream, const char *op,
+                           bool *is_pushed_p);
+dcm_status dcmi_peer_end(dcmi_peer *c, bool is_pushed, dcm_status st);
+dcm_status dcmi_peer_check_pointer(const dcmi_peer *c, const void *ptr,
+                                   const char *what, dcm_coll_kind kind);
+
+/* collective.c and messages.c */
+dcm_status dcmi_peer_collective(void *ctx, const dcm_coll *coll);
+dcm_status dcmi_peer_messages(void *ctx, const dcm_coll *const *calls,
+                              size_t n_calls);
+void dcmi_peer_explain_moves(const dcmi_peer *c, char *text, size_t bytes,
+                             const dcm_coll *coll);
+void dcmi_peer_begin_exchange(const dcmi_peer *c, dcmk_exchange *x);
+dcm_status dcmi_peer_launch_move(dcmi_peer *c, const dcmi_peer_move *s,
+                                 dcmk_exchange *x, dcm_stream stream);
 dcmi_peer_algo dcmi_peer_algo_of(const dcmi_peer *c, const dcm_coll *coll);
 
 /* failure.c: OK, or the failure that a kernel or another rank has found. */

@@ -12,6 +12,8 @@ static const char *phase_name(uint32_t phase)
         return "result";
     case DCMK_PHASE_BEGIN:
         return "begin";
+    case DCMK_PHASE_ROOM:
+        return "room";
     default:
         return "wait";
     }

@@ -72,6 +72,7 @@ dcm_status dcmi_peer_fill_memory(dcmi_peer *c)
     const dcmi_cu_ptr local = c->local;
     dcmk_watch watch = {0};
     uint64_t epochs[DCMK_GRID];
+    uint64_t counters[DCMI_PEER_COUNTERS];
     dcmi_cu_result r;
     dcm_status st;
 
@@ -80,12 +81,17 @@ dcm_status dcmi_peer_fill_memory(dcmi_peer *c)
         return st;
     for (int i = 0; i < DCMK_GRID; i++)
         epochs[i] = 1;
+    for (int i = 0; i < DCMI_PEER_COUNTERS; i++)
+        counters[i] = 1;
     r = c->staging != NULL ? clear_staging(c) : DCMI_CU_OK; /* a segment is */
     if (r == DCMI_CU_OK)
         r = cuda->copy_to_async(local, &watch, sizeof(watch), c->stream);
     if (r == DCMI_CU_OK)
         r = cuda->copy_to_async(local + DCMI_PEER_EPOCHS_AT, epochs,
                                 sizeof(epochs), c->stream);
+    if (r == DCMI_CU_OK)
+        r = cuda->copy_to_async(local + DCMI_PEER_COUNTERS_AT, counters,
+                                sizeof(counters), c->stream);
     if (r == DCMI_CU_OK)
         r = cuda->stream_sync(c->stream);
     if (r != DCMI_CU_OK)

@@ -2,6 +2,7 @@
 /* The way of a call: plan, arguments, launch.  No allocation, no wait. */
 #include "backend/peer/ctx.h"
 #include "base/err.h"
+#include "base/parse.h"
 
 dcmi_peer_algo dcmi_peer_algo_of(const dcmi_peer *c, const dcm_coll *coll)
 {
@@ -12,8 +13,8 @@ dcmi_peer_algo dcmi_peer_algo_of(const dcmi_peer *c, const dcm_coll *coll)
 }
 
 /* A call that waits for a piece of host memory would end in a fault. */
-static dcm_status check_pointer(const dcmi_peer *c, const void *ptr,
-                                const char *what)
+dcm_status dcmi_peer_check_pointer(const dcmi_peer *c, const void *ptr,
+                                   const char *what, dcm_coll_kind kind)
 {
     unsigned type = 0;
     const dcmi_cu_result r = c->home.cuda->pointer_attribute(
@@ -22,8 +23,8 @@ static dcm_status check_pointer(const dcmi_peer *c, const void *ptr,
     if (DCMI_LIKELY(r == DCMI_CU_OK))
         return DCM_OK;
     return dcmi_err(DCM_E_INVAL,
-                    "all_reduce: %s %p is memory that the device cannot reach",
-                    what, ptr);
+                    "%s: %s %p is memory that the device cannot reach",
+                    dcmi_coll_str(kind), what, ptr);
 }
 
 /* The call before this one was on another stream: this one comes after it. */
@@ -73,9 +74,8 @@ dcm_status dcmi_peer_launch(dcmi_peer *c, dcmi_cu_function fn, dcmk_args *args,
                          grid, threads);
 }
 
-/* What every call begins with: not failed, in its context, behind the last. */
-static dcm_status begin(dcmi_peer *c, const dcm_coll *coll, const char *op,
-                        bool *is_pushed_p)
+dcm_status dcmi_peer_begin(dcmi_peer *c, dcm_stream stream, const char *op,
+                           bool *is_pushed_p)
 {
     dcm_status st;
 
@@ -86,17 +86,17 @@ static dcm_status begin(dcmi_peer *c, const dcm_coll *coll, const char *op,
     st = dcmi_cuda_enter(&c->home, is_pushed_p);
     if (DCMI_UNLIKELY(st != DCM_OK))
         return st;
-    if (DCMI_UNLIKELY(c->has_last && c->last != coll->stream))
-        st = change_stream(c, coll->stream);
+    if (DCMI_UNLIKELY(c->has_last && c->last != stream))
+        st = change_stream(c, stream);
     if (DCMI_UNLIKELY(st != DCM_OK))
         dcmi_cuda_exit(&c->home, *is_pushed_p);
-    c->last = coll->stream;
+    c->last = stream;
     c->has_last = true;
     return st;
 }
 
 /* A launch that fails leaves this rank out of step with the others. */
-static dcm_status end(dcmi_peer *c, bool is_pushed, dcm_status st)
+dcm_status dcmi_peer_end(dcmi_peer *c, bool is_pushed, dcm_status st)
 {
     dcmi_cuda_exit(&c->home, is_pushed);
     if (DCMI_LIKELY(st == DCM_OK))
@@ -149,13 +149,13 @@ dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll)
     bool is_pushed = false;
     dcm_status st;
 
-    st = begin(c, coll, "all_reduce", &is_pushed);
+    st = dcmi_peer_begin(c, coll->stream, "all_reduce", &is_pushed);
     if (DCMI_UNLIKELY(st != DCM_OK))
         return st;
     if (coll->count != 0) {
-        st = check_pointer(c, coll->src, "src");
+        st = dcmi_peer_check_pointer(c, coll->src, "src", coll->kind);
         if (st == DCM_OK && coll->src != coll->dst)
-            st = check_pointer(c, coll->dst, "dst");
+            st = dcmi_peer_check_pointer(c, coll->dst, "dst", coll->kind);
         if (DCMI_UNLIKELY(st != DCM_OK)) {
             dcmi_cuda_exit(&c->home, is_pushed);
             return st;
@@ -169,7 +169,7 @@ dcm_status dcmi_peer_all_reduce(void *ctx, const dcm_coll *coll)
                       dcm_dtype_str(coll->dtype), c->nranks);
     else
         st = launch_pieces(c, coll, algo);
-    return end(c, is_pushed, st);
+    return dcmi_peer_end(c, is_pushed, st);
 }
 
 dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll)
@@ -180,12 +180,12 @@ dcm_status dcmi_peer_barrier(void *ctx, const dcm_coll *coll)
     bool is_pushed = false;
     dcm_status st;
 
-    st = begin(c, coll, "barrier", &is_pushed);
+    st = dcmi_peer_begin(c, coll->stream, "barrier", &is_pushed);
     if (DCMI_UNLIKELY(st != DCM_OK))
         return st;
     dcmi_peer_fill(&a, &c->lay, &shape, DCM_U8, DCM_SUM, 0);
     a.timeout_ns = c->team->watch.timeout_ns;
     a.sign = dcmi_peer_sign((int)DCM_COLL_BARRIER, DCM_U8, DCM_SUM, 0, 0);
     st = dcmi_peer_launch(c, c->fn_barrier, &a, 1, DCMK_LANES, coll->stream);
-    return end(c, is_pushed, st);
+    return dcmi_peer_end(c, is_pushed, st);
 }

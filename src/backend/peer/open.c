@@ -108,6 +108,25 @@ static dcm_status load_function(dcmi_peer *c, dcmi_cu_function *fn_p,
     return r == DCMI_CU_OK ? DCM_OK : dcmi_cuda_err(cuda, r, "kernel %s", name);
 }
 
+/* Where the staging will lie is not known yet: those for host memory too. */
+static dcm_status load_movers(dcmi_peer *c)
+{
+    dcm_status st = DCM_OK;
+    char name[48];
+
+    for (int i = 0; i < 2 * DCMI_PEER_MOVERS && st == DCM_OK; i++) {
+        const dcmi_peer_mover mover = (dcmi_peer_mover)(i / 2);
+        const bool is_staged = i % 2 != 0;
+
+        if (dcmi_peer_mover_name(name, sizeof(name), c->nranks, is_staged,
+                                 mover))
+            st = load_function(
+                c, is_staged ? &c->fn_staged_mover[mover] : &c->fn_mover[mover],
+                name);
+    }
+    return st;
+}
+
 static dcm_status load_kernels(dcmi_peer *c)
 {
     const dcmi_peer_layout lay = {.nranks = c->nranks};
@@ -126,6 +145,8 @@ static dcm_status load_kernels(dcmi_peer *c)
     st = load_function(c, &c->fn_barrier, "dcmk_k_barrier");
     if (st == DCM_OK)
         st = load_function(c, &c->fn_probe, "dcmk_k_probe");
+    if (st == DCM_OK)
+        st = load_movers(c);
     for (int i = 0; i < DCMI_PEER_ALGOS * DCMI_PEER_WHATS && st == DCM_OK;
          i++) {
         const dcmi_peer_algo algo = (dcmi_peer_algo)(i / DCMI_PEER_WHATS);

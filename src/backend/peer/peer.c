@@ -3,14 +3,25 @@
 #include "backend/peer/peer.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "backend/peer/ctx.h"
 #include "memory/symmetric.h"
 
-static dcm_status explain(void *ctx, char *text, size_t bytes,
-                          const dcm_coll *coll)
+/* What every explanation ends with. */
+static void say_staging(const dcmi_peer *c, char *text, size_t bytes)
 {
-    const dcmi_peer *c = ctx;
+    (void)snprintf(text, bytes, "%s; staging %s%s; dependent launch is %s",
+                   c->sharing > 1 ? "; other ranks share the device" : "",
+                   c->staging != NULL ? "shared by " : "in host memory: ",
+                   c->staging != NULL ? dcmi_symmetric_how(c->staging)
+                                      : c->why_staged,
+                   c->has_dependent_launch ? "on" : "off");
+}
+
+static void explain_all_reduce(const dcmi_peer *c, char *text, size_t bytes,
+                               const dcm_coll *coll)
+{
     const size_t size = coll->count * dcm_dtype_bytes(coll->dtype);
     const dcmi_peer_algo algo = dcmi_peer_algo_of(c, coll);
     const uint64_t most = c->lay.most[algo];
@@ -21,16 +32,30 @@ static dcm_status explain(void *ctx, char *text, size_t bytes,
     (void)snprintf(
         text, bytes,
         "%s: %zu bytes on %d ranks, %s; %zu launches of at most %llu bytes, the "
-        "first of %u blocks of %u threads; %s%s; staging %s%s; dependent launch is %s",
+        "first of %u blocks of %u threads; %s",
         dcmi_peer_algo_name(algo), size, c->nranks, c->device_name,
         most == 0 || size == 0 ? (size_t)1 : (size_t)((size + most - 1) / most),
         (unsigned long long)most, s.grid, s.threads,
         s.what == DCMI_PEER_ANY ? "arithmetic of any type and operator"
-                                : "arithmetic of its own",
-        c->sharing > 1 ? "; other ranks share the device" : "",
-        c->staging != NULL ? "shared by " : "in host memory: ",
-        c->staging != NULL ? dcmi_symmetric_how(c->staging) : c->why_staged,
-        c->has_dependent_launch ? "on" : "off");
+                                : "arithmetic of its own");
+}
+
+static dcm_status explain(void *ctx, char *text, size_t bytes,
+                          const dcm_coll *coll)
+{
+    const dcmi_peer *c = ctx;
+    size_t used;
+
+    if (coll->kind == DCM_COLL_ALL_REDUCE)
+        explain_all_reduce(c, text, bytes, coll);
+    else if (coll->kind == DCM_COLL_BARRIER)
+        (void)snprintf(text, bytes,
+                       "barrier: a flag to and from each of %d ranks, %s",
+                       c->nranks, c->device_name);
+    else
+        dcmi_peer_explain_moves(c, text, bytes, coll);
+    used = strlen(text);
+    say_staging(c, text + used, bytes - used);
     return DCM_OK;
 }
 
@@ -54,5 +79,7 @@ const dcm_backend_ops dcmi_peer_backend = {
     .barrier = dcmi_peer_barrier,
     .explain = explain,
     .footprint = footprint,
+    .collective = dcmi_peer_collective,
+    .messages = dcmi_peer_messages,
     .check = dcmi_peer_find_failure,
 };

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "backend/peer/exchange.h"
 #include "base/compiler.h"
 
 #define KIB ((uint64_t)1024)
@@ -127,6 +128,8 @@ void dcmi_peer_lay_out(dcmi_peer_layout *lay, int nranks, uint64_t threads)
     lay->lines[1] =
         put(&at, as_lines(lay->most[DCMI_PEER_LL128_TWO] / n + DCMK_WARP_DATA),
             nranks);
+    lay->most_exchange = line / DCMK_WARP_DATA * DCMK_WARP_DATA;
+    dcmi_peer_lay_out_exchange(lay, &at, threads);
     lay->words_at = at;
     lay->words[0] = put(&at, word + ALIGN, nranks);
     lay->words[1] = put(&at, lay->most[DCMI_PEER_PUSH_TWO] / n + ALIGN, nranks);
@@ -147,10 +150,13 @@ void dcmi_peer_lay_out_staged(dcmi_peer_layout *lay, int nranks,
     lay->lines[0] = put(&at, ALIGN, nranks);
     data->at = at;
     data->half = up(lay->most[DCMI_PEER_STAGED], ALIGN);
+    if (data->half < (uint64_t)nranks * ALIGN)
+        data->half = (uint64_t)nranks * ALIGN; /* a slot a rank: exchange.c */
     at += 2 * data->half;
     flags->at = at;
     flags->half = up((uint64_t)DCMK_GRID * DCMK_LINE, ALIGN);
     at += 2 * flags->half;
+    dcmi_peer_lay_out_exchange(lay, &at, threads);
     lay->words_at = at;
     lay->bytes = at;
 }

@@ -54,6 +54,14 @@ typedef struct dcmi_peer_layout {
     uint64_t bytes;
     uint64_t words_at; /* from here on memory is set to ones, before to zeros */
     uint64_t most[DCMI_PEER_ALGOS]; /* bytes that one launch may carry */
+    /* exchange.c: of all other calls, bytes of a pair. */
+    uint64_t most_exchange;
+    uint64_t most_message;
+    uint32_t blocks;           /* that run at once */
+    dcmi_peer_region messages; /* their slots */
+    dcmi_peer_region flags;    /* staged: of the exchange, of messages */
+    dcmi_peer_region message_flags;
+    dcmi_peer_region taken; /* a word of every reader */
 } dcmi_peer_layout;
 
 /* Threads of the largest block of the kernels for so many ranks. */
