@@ -164,6 +164,7 @@ void dcmi_peer_fill_messages(dcmk_exchange *x, const dcmi_peer_layout *lay)
     x->a.header = (uint32_t)lay->taken.at;
     x->a.header_slot = (uint32_t)lay->taken.slot;
     x->a.header_half = 0;
+    x->a.epochs = 0;
 }
 
 /* ---- pieces --------------------------------------------------------------- */

@@ -110,7 +110,7 @@ typedef struct dcmk_watch {
 typedef struct dcmk_args {
     uint64_t src;
     uint64_t dst;
-    uint64_t epochs; /* DCMK_GRID words of 64 bits */
+    uint64_t epochs; /* DCMK_GRID words of 64 bits; 0: it counts otherwise */
     uint64_t watch;
     uint64_t timeout_ns;
     uint32_t first; /* offset of the first hop's staging, and its distances */

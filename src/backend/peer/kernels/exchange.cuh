@@ -18,6 +18,7 @@
 /* All ranks together: what epoch.cuh tells. */
 struct dcmk_by_epoch {
     uint64_t epoch;
+    dcmk_seen seen;
 
     DCMK_METHOD void begin(const dcmk_exchange &x, const dcmk_block &b)
     {
@@ -38,13 +39,13 @@ struct dcmk_by_epoch {
     {
         return true;
     }
-    DCMK_METHOD void pushed(const dcmk_exchange &x, const dcmk_block &b) const
+    DCMK_METHOD void pushed(const dcmk_exchange &x, const dcmk_block &b)
     {
-        dcmk_pushed(x.a, b, epoch);
+        seen = dcmk_pushed(x.a, b, epoch);
     }
     DCMK_METHOD void end(const dcmk_exchange &x, const dcmk_block &b) const
     {
-        dcmk_leave(x.a, b, epoch);
+        dcmk_leave(x.a, b, epoch, seen);
     }
 };
 

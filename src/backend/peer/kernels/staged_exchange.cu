@@ -59,7 +59,7 @@ DCMK_FN bool dcmk_has_failed(const dcmk_exchange &x)
 /* False: gave up; the block does nothing more. */
 template <class CH>
 DCMK_FN bool dcmk_push_spans(const dcmk_exchange &x, const dcmk_block &b,
-                             const CH &ch)
+                             CH &ch)
 {
     DCMK_EACH_THREAD(b, t)
     {

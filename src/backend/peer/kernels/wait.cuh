@@ -103,8 +103,8 @@ DCMK_FN bool dcmk_look(const dcmk_args &a, uint32_t block, dcmk_spin &spin,
         dcmk_load32((uint64_t) &
                     ((const dcmk_record *)watch->record)->stop) != 0) {
         cause = DCMK_CAUSE_FAILED;
-    } else if (dcmk_load64((uint64_t)&watch->turn.begun) >
-               want.flag >> DCMK_SIGN_BITS) {
+    } else if (a.epochs != 0 && dcmk_load64((uint64_t)&watch->turn.begun) >
+                                    want.flag >> DCMK_SIGN_BITS) {
         cause = DCMK_CAUSE_OVERLAP; /* another kernel has begun (turn.cuh) */
         peer = a.rank;
     } else if (want.seen != 0) {
