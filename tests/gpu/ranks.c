@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -47,6 +48,13 @@ int gpu_count(void)
                : 0;
 }
 
+/* A rank of a PID namespace of its own sees its own processes in /proc. */
+static void own_proc(void)
+{
+    if (getenv("DEVCOMM_TEST_OWN_PIDS") != NULL)
+        gpu_die_unless(mount("proc", "/proc", "proc", 0, NULL) == 0);
+}
+
 static int rank_main(int rank, int n, const char *address, gpu_rank_fn fn,
                      void *arg)
 {
@@ -54,6 +62,7 @@ static int rank_main(int rank, int n, const char *address, gpu_rank_fn fn,
     int rc;
 
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    own_proc();
     gpu_die_unless(dcm_group_new(&r.group, address, rank, n, NULL) == DCM_OK);
     rc = fn(&r, arg);
     dcm_group_free(r.group);
@@ -83,8 +92,8 @@ static pid_t fork_rank(void)
 {
     if (getenv("DEVCOMM_TEST_OWN_PIDS") == NULL)
         return fork();
-    return (pid_t)syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, NULL, NULL, NULL,
-                          NULL);
+    return (pid_t)syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, NULL,
+                          NULL, NULL, NULL);
 }
 
 int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed, unsigned seconds)
