@@ -81,7 +81,10 @@ static double now(void)
 static int judge(int rank, int status, bool is_killed)
 {
     if (is_killed)
-        return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 0 : 1;
+        return (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) ||
+                       (WIFEXITED(status) && WEXITSTATUS(status) == GPU_KILLED)
+                   ? 0
+                   : 1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     fprintf(stderr, "rank %d ended with status %#x\n", rank, (unsigned)status);
@@ -94,6 +97,12 @@ static pid_t fork_rank(void)
         return fork();
     return (pid_t)syscall(SYS_clone, CLONE_NEWPID | CLONE_NEWNS | SIGCHLD, NULL,
                           NULL, NULL, NULL);
+}
+
+void gpu_die(void)
+{
+    (void)kill(getpid(), SIGKILL);
+    _exit(GPU_KILLED);
 }
 
 int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed, unsigned seconds)

@@ -21,7 +21,8 @@
 
 /* Exit status of a test that cannot run here. */
 enum {
-    GPU_SKIP = 77
+    GPU_SKIP = 77,
+    GPU_KILLED = 137 /* of gpu_die(), where there is no signal */
 };
 
 #define gpu_die_unless(condition)                                              \
@@ -66,6 +67,12 @@ static inline bool gpu_is_standin(void)
  */
 int gpu_run(int n, gpu_rank_fn fn, void *arg, uint64_t killed,
             unsigned seconds);
+
+/*
+ * Die of SIGKILL; the first process of a PID namespace, which no signal of its own
+ * reaches, ends as suddenly.
+ */
+void gpu_die(void);
 
 /* In a rank: the device, its primary context, a stream.  And for its end. */
 void gpu_open(gpu_rank *r);
