@@ -77,6 +77,52 @@ DCMK_FN void dcmk_write_part(uint64_t base, uint32_t bytes, const dcmk_place &p,
         dcmk_write8<EVEN>(base, p.data + 8, bytes, dcmk_high(v));
 }
 
+/* One poll; whether all lines of the warp have come. */
+template <class N>
+DCMK_FN bool dcmk_load_lines(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
+                             const dcmk_place &place,
+                             const dcmk_sources<N> &from, uint64_t flag)
+{
+    dcmk_part part[N::MOST - 1];
+    uint32_t differs = 0;
+
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++) {
+        if (q < N::count(a) - 1)
+            part[q] = dcmk_load_part(from.at[q], place.lane);
+    }
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++) {
+        if (q >= N::count(a) - 1)
+            continue;
+        differs |= dcmk_part_differs(part[q], flag);
+        r[q] = part[q].v;
+    }
+    return dcmk_all(dcmk_ignores(place.lane) || differs == 0);
+}
+
+/* Each thread waits for its line's flag of every peer. */
+template <class N>
+DCMK_FN bool dcmk_await_lines_long(const dcmk_args &a, const dcmk_block &b,
+                                   const dcmk_place &place,
+                                   const dcmk_sources<N> &from, uint64_t flag,
+                                   uint32_t phase)
+{
+    const uint32_t to_flag = DCMK_LINE_DATA - (place.lane & 7u) * 16u;
+    dcmk_long l;
+
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++)
+        l.at[q] = from.at[q] + to_flag;
+    l.flag = flag;
+    l.header = 0;
+    l.header_peer = 0;
+    l.n = N::count(a) - 1;
+    l.phase = phase;
+    l.is_flags = true;
+    return dcmk_all(dcmk_wait_long(a, b.index, l));
+}
+
 /*
  * Wait for this thread's part of every peer's lines.  All threads of the warp call
  * it.  False: gave up.
@@ -87,52 +133,15 @@ DCMK_FN bool dcmk_await_lines(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
                               const dcmk_sources<N> &from, uint64_t flag,
                               uint32_t phase)
 {
-    dcmk_part part[N::MOST - 1];
-    dcmk_spin spin = {};
-
     DCMK_KEEP(flag);
-    for (;;) {
-        bool is_look;
-        bool is_over;
-
-        DCMK_LOOP
-        for (int i = 0; i < DCMK_GLANCE; i++) {
-            uint32_t differs = 0;
-
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1)
-                    part[q] = dcmk_load_part(from.at[q], place.lane);
-            }
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1)
-                    differs |= dcmk_part_differs(part[q], flag);
-            }
-            if (dcmk_all(dcmk_ignores(place.lane) || differs == 0)) {
-                DCMK_UNROLL
-                for (int q = 0; q < N::MOST - 1; q++)
-                    r[q] = part[q].v;
-                return true;
-            }
-            dcmk_relax();
-        }
-        is_over = dcmk_glance(a, spin, &is_look);
-        if (is_look && !is_over) {
-            dcmk_wanted want = {flag, 0, 0, 0, phase};
-
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1 && !dcmk_ignores(place.lane) &&
-                    dcmk_part_differs(part[q], flag) != 0)
-                    dcmk_miss(want, dcmk_peer(a, q), dcmk_part_flag(part[q]));
-            }
-            want.missing = dcmk_any_bits(want.missing);
-            is_over = dcmk_look(a, b.index, spin, want);
-        }
-        if (!dcmk_all(!is_over))
-            return false;
+    DCMK_LOOP
+    for (int i = 0; i < DCMK_SHORT; i++) {
+        if (dcmk_load_lines<N>(r, a, place, from, flag))
+            return true;
+        dcmk_relax();
     }
+    return dcmk_await_lines_long<N>(a, b, place, from, flag, phase) &&
+           dcmk_load_lines<N>(r, a, place, from, flag);
 }
 
 #endif /* DCMK_LINES_CUH */

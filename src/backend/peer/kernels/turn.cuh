@@ -23,11 +23,11 @@
 
 #include "backend/peer/kernels/wait.cuh"
 
-/* What one thread of block 0 saw; in all others, nothing wrong. */
+/* What one thread of block 0 saw, the low halves; in all others, nothing wrong. */
 struct dcmk_seen {
-    uint64_t begun;
-    uint64_t owed;
-    uint64_t left;
+    uint32_t begun;
+    uint32_t owed;
+    uint32_t left;
 };
 
 /* Only asks: the answers come while the call waits for its peers. */
@@ -42,9 +42,9 @@ DCMK_FN dcmk_seen dcmk_take_turn(const dcmk_args &a, const dcmk_block &b,
     dcmk_add64(turn + offsetof(dcmk_turn, begun), 1);
     dcmk_add64(owed + now, b.count);
     return dcmk_seen{
-        dcmk_load64(turn + offsetof(dcmk_turn, begun)),
-        dcmk_load64(owed + (8u - now)),
-        dcmk_load64(left + (8u - now)),
+        dcmk_load32(turn + offsetof(dcmk_turn, begun)),
+        dcmk_load32(owed + (8u - now)),
+        dcmk_load32(left + (8u - now)),
     };
 }
 
@@ -55,7 +55,7 @@ DCMK_FN dcmk_seen dcmk_take_turn(const dcmk_args &a, const dcmk_block &b,
 DCMK_FN dcmk_seen dcmk_pushed(const dcmk_args &a, const dcmk_block &b,
                               uint64_t epoch)
 {
-    dcmk_seen seen = {epoch, 0, 0};
+    dcmk_seen seen = {(uint32_t)epoch, 0, 0};
 
     dcmk_sync(); /* every thread has its epoch */
     dcmk_let_next_start();
@@ -77,7 +77,7 @@ DCMK_FN void dcmk_leave(const dcmk_args &a, const dcmk_block &b, uint64_t epoch,
     const uint64_t left =
         a.watch + offsetof(dcmk_watch, turn) + offsetof(dcmk_turn, left);
 
-    if (seen.begun != epoch || seen.owed != seen.left) {
+    if (seen.begun != (uint32_t)epoch || seen.owed != seen.left) {
         const dcmk_wanted want = {dcmk_flag(a, epoch), 0, 0, 0,
                                   DCMK_PHASE_BEGIN};
 

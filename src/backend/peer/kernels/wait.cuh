@@ -14,9 +14,23 @@
 #include "backend/peer/kernels/epoch.cuh"
 
 enum {
+    DCMK_SHORT = 128, /* polls of a short wait, which looks at nothing else */
     DCMK_GLANCE = 32, /* polls between two looks at has_failed */
     DCMK_LOOK = 1024  /* and at all the rest: 0.2 ms on a GPU */
 };
+
+#define DCMK_NOT_HERE 0xffffffffu /* a word of floats (words.cuh) */
+
+/* The largest word: all ones when one of them is not here. */
+DCMK_FN uint32_t dcmk_larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+DCMK_FN uint32_t dcmk_largest(dcmk_u4 v)
+{
+    return dcmk_larger(dcmk_larger(v.x, v.y), dcmk_larger(v.z, v.w));
+}
 
 struct dcmk_spin {
     uint32_t polls;
@@ -165,6 +179,73 @@ DCMK_FN bool dcmk_await_flag(const dcmk_args &a, uint32_t block, int peer,
             continue;
         dcmk_miss(want, peer, seen);
         if (dcmk_look(a, block, spin, want))
+            return false;
+    }
+}
+
+/* A thread's long wait: for 16 bytes of floats, or a flag, of several peers. */
+struct dcmk_long {
+    uint64_t at[DCMK_RANKS]; /* of the q-th peer: the floats, or the flag */
+    uint64_t flag;
+    uint64_t header; /* one more flag, of header_peer; 0: none */
+    int header_peer;
+    int n;
+    uint32_t phase;
+    bool is_flags;
+};
+
+/* The flag that is there; its own where floats are, 0 where they are not. */
+DCMK_FN uint64_t dcmk_long_seen(const dcmk_long &l, int q)
+{
+    if (l.is_flags)
+        return dcmk_load64(l.at[q]);
+    return dcmk_largest(dcmk_load_words(l.at[q])) != DCMK_NOT_HERE ? l.flag : 0;
+}
+
+DCMK_FN bool dcmk_long_is_over(const dcmk_long &l)
+{
+    bool is_over = l.header == 0 || dcmk_load64(l.header) == l.flag;
+
+    DCMK_LOOP
+    for (int q = 0; q < l.n && is_over; q++)
+        is_over = dcmk_long_seen(l, q) == l.flag;
+    return is_over;
+}
+
+/*
+ * True: all is there, and stays.  False: gave up.  Its own function, called once and
+ * not in a loop: the registers that it needs are none of those that the call's
+ * kernel occupies while it waits for a short time, as it mostly does.
+ */
+DCMK_SLOW bool dcmk_wait_long(const dcmk_args &a, uint32_t block,
+                              const dcmk_long &l)
+{
+    dcmk_spin spin = {};
+
+    for (;;) {
+        dcmk_wanted want = {l.flag, 0, 0, 0, l.phase};
+        bool is_look;
+
+        DCMK_LOOP
+        for (int i = 0; i < DCMK_GLANCE; i++) {
+            if (dcmk_long_is_over(l))
+                return true;
+            dcmk_relax();
+        }
+        if (dcmk_glance(a, spin, &is_look))
+            return false;
+        if (!is_look)
+            continue;
+        DCMK_LOOP
+        for (int q = 0; q < l.n; q++) {
+            const uint64_t seen = dcmk_long_seen(l, q);
+
+            if (seen != l.flag)
+                dcmk_miss(want, dcmk_peer(a, q), seen);
+        }
+        if (l.header != 0 && dcmk_load64(l.header) != l.flag)
+            dcmk_miss(want, l.header_peer, dcmk_load64(l.header));
+        if (want.missing != 0 && dcmk_look(a, block, spin, want))
             return false;
     }
 }

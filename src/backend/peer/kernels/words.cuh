@@ -13,8 +13,6 @@
 #include "backend/peer/kernels/reduce.cuh"
 #include "backend/peer/kernels/turn.cuh"
 
-#define DCMK_NOT_HERE 0xffffffffu
-
 /*
  * Another NaN for each, in every type alike; where the type has more than 8 bits,
  * one that costs an instruction less.
@@ -33,17 +31,6 @@ template <class R> DCMK_FN dcmk_u4 dcmk_clear_of_ones(dcmk_u4 v)
 {
     return dcmk_u4{dcmk_cleared<R>(v.x), dcmk_cleared<R>(v.y),
                    dcmk_cleared<R>(v.z), dcmk_cleared<R>(v.w)};
-}
-
-/* The largest word: all ones when one of them is not here. */
-DCMK_FN uint32_t dcmk_larger(uint32_t a, uint32_t b)
-{
-    return a > b ? a : b;
-}
-
-DCMK_FN uint32_t dcmk_largest(dcmk_u4 v)
-{
-    return dcmk_larger(dcmk_larger(v.x, v.y), dcmk_larger(v.z, v.w));
 }
 
 DCMK_FN void dcmk_reset_words(uint64_t at)
@@ -75,6 +62,38 @@ DCMK_FN uint64_t dcmk_nothing(const dcmk_args &a)
     return a.watch + offsetof(dcmk_watch, nothing);
 }
 
+template <class N>
+DCMK_FN void dcmk_load_sources(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
+                               const dcmk_sources<N> &from)
+{
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++) {
+        if (q < N::count(a) - 1)
+            r[q] = dcmk_load_words(from.at[q]);
+    }
+}
+
+/* Wait for what a short wait has not seen. */
+template <class N>
+DCMK_FN bool dcmk_await_words_long(const dcmk_args &a, const dcmk_block &b,
+                                   uint32_t t, const dcmk_sources<N> &from,
+                                   uint64_t header, uint64_t flag,
+                                   uint32_t phase)
+{
+    dcmk_long l;
+
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++)
+        l.at[q] = from.at[q];
+    l.flag = flag;
+    l.header = header;
+    l.header_peer = (int)t;
+    l.n = N::count(a) - 1;
+    l.phase = phase;
+    l.is_flags = false;
+    return dcmk_wait_long(a, b.index, l);
+}
+
 /*
  * Wait for this thread's 16 bytes of every peer and, in the first hop as an usher,
  * for a peer's header.  False: gave up.
@@ -88,51 +107,30 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
     const bool is_usher = phase == DCMK_PHASE_GATHER && dcmk_is_usher(a, b, t);
     uint64_t header = is_usher ? dcmk_header(a, a.rank, (int)t, epoch) : 0;
     uint64_t flag = dcmk_flag(a, epoch);
-    dcmk_spin spin = {};
 
     DCMK_KEEP(header);
     DCMK_KEEP(flag);
-    for (;;) {
+    DCMK_LOOP
+    for (int i = 0; i < DCMK_SHORT; i++) {
         uint64_t seen = flag;
-        bool is_look;
+        uint32_t most = 0;
 
-        DCMK_LOOP
-        for (int i = 0; i < DCMK_GLANCE; i++) {
-            uint32_t most = 0;
-
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1)
-                    r[q] = dcmk_load_words(from.at[q]);
-            }
-            if (is_usher)
-                seen = dcmk_load64(header);
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1)
-                    most = dcmk_larger(most, dcmk_largest(r[q]));
-            }
-            if (most != DCMK_NOT_HERE && seen == flag)
-                return true;
-            dcmk_relax();
+        dcmk_load_sources<N>(r, a, from);
+        if (is_usher)
+            seen = dcmk_load64(header);
+        DCMK_UNROLL
+        for (int q = 0; q < N::MOST - 1; q++) {
+            if (q < N::count(a) - 1)
+                most = dcmk_larger(most, dcmk_largest(r[q]));
         }
-        if (dcmk_glance(a, spin, &is_look))
-            return false;
-        if (is_look) {
-            dcmk_wanted want = {flag, 0, 0, 0, phase};
-
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1 &&
-                    dcmk_largest(r[q]) == DCMK_NOT_HERE)
-                    dcmk_miss(want, dcmk_peer(a, q), 0);
-            }
-            if (seen != flag)
-                dcmk_miss(want, (int)t, seen);
-            if (dcmk_look(a, b.index, spin, want))
-                return false;
-        }
+        if (most != DCMK_NOT_HERE && seen == flag)
+            return true;
+        dcmk_relax();
     }
+    if (!dcmk_await_words_long<N>(a, b, t, from, header, flag, phase))
+        return false;
+    dcmk_load_sources<N>(r, a, from);
+    return true;
 }
 
 #endif /* DCMK_WORDS_CUH */
