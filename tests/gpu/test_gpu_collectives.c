@@ -442,14 +442,20 @@ static int differs_rank(gpu_rank *r, void *arg)
     return 0;
 }
 
-/* Rank 1 calls another operation than the others. */
+/* Rank 1 calls another operation than the others: the next one, or all_reduce. */
 static int other_rank(gpu_rank *r, void *arg)
 {
-    const int i = *(const int *)arg + (r->rank == 1 ? 1 : 0);
+    const int i = *(const int *)arg;
     bench b;
+    dcm_status st;
 
     bench_new(&b, r);
-    gpu_die_unless(any_call(&b, i % KINDS, 5000) == DCM_OK);
+    if (r->rank == 1 && i % 2 != 0)
+        st = dcm_all_reduce(b.comm, gpu_at(b.src, 0), gpu_at(b.dst, 0), 5000,
+                            DCM_BF16, DCM_SUM, r->stream);
+    else
+        st = any_call(&b, (i + (r->rank == 1 ? 1 : 0)) % KINDS, 5000);
+    gpu_die_unless(st == DCM_OK);
     gpu_do(r->cuda->stream_sync(r->stream));
     gpu_meet(r);
     (void)dcm_comm_check(b.comm);

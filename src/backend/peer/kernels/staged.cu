@@ -6,8 +6,9 @@
  * fences.
  *
  * Layout          An area of every rank in one shared segment: two halves of data,
- *                 two of flags, a flag a block, 128 bytes apart.  (In front of them
- *                 the headers that barrier.cu uses.)
+ *                 two of flags, a flag a block, 128 bytes apart.  In front of them
+ *                 the headers that barrier.cu uses: here they tell which call it
+ *                 is, since another one's flags may lie elsewhere.
  * Writers and     A rank writes its own area, all others read it.
  * readers
  * Ordering        A block's threads store their data, meet, and one stores the flag
@@ -28,8 +29,7 @@
  *
  * Model: tests/model/test_peer_kernels.c.
  */
-#include "backend/peer/kernels/reduce.cuh"
-#include "backend/peer/kernels/turn.cuh"
+#include "backend/peer/kernels/words.cuh"
 
 enum {
     DCMK_FLAG_GAP = 128
@@ -61,6 +61,7 @@ DCMK_FN void dcmk_staged(const dcmk_args &a, const dcmk_block &b)
             dcmk_store_words(a.peer[a.rank] + a.first +
                                  dcmk_half(a.first_half, epoch) + at,
                              own[DCMK_OF(t)]);
+        dcmk_usher(a, b, t, epoch);
     }
     /* The block meets in it. */
     const dcmk_seen seen = dcmk_pushed(a, b, epoch);
@@ -73,6 +74,11 @@ DCMK_FN void dcmk_staged(const dcmk_args &a, const dcmk_block &b)
     }
     DCMK_EACH_THREAD(b, t)
     {
+        if (dcmk_is_usher(a, b, t) &&
+            !dcmk_await_flag(a, b.index, (int)t,
+                             dcmk_header(a, a.rank, (int)t, epoch), flag,
+                             DCMK_PHASE_GATHER))
+            continue;
         if (t < (uint32_t)N::count(a) && t != (uint32_t)a.rank)
             (void)dcmk_await_flag(a, b.index, (int)t,
                                   dcmk_staged_flag(a, b, (int)t, epoch), flag,
