@@ -5,7 +5,10 @@
  * ranks, in microseconds a call.  Beside it, in the same run and by the same code,
  * NCCL when its library is there: plain buffers, and buffers in symmetric windows.
  *
- *     gpu_loop [-n RANKS] [-o FILE.json] [-a ALGO] [-q]
+ *     gpu_loop [-n RANKS] [-o FILE.json] [-a ALGO] [-p OPERATION] [-q]
+ *
+ * -p measures another operation of ops.h (all_gather, reduce_scatter, broadcast,
+ * reduce, all_to_all, ring, ping_pong) from 8 bytes on.
  *
  * Each result is checked against the scalar reference before it is timed.
  */
@@ -19,6 +22,7 @@
 #include "backend/cpu/reduce/reduce.h"
 #include "backend/peer/ctx.h"
 #include "comm/comm.h"
+#include "ops.h"
 
 enum {
     SETS = 4, /* rotating buffers */
@@ -32,6 +36,7 @@ typedef struct options {
     int nranks;
     const char *file;
     const char *algo;
+    op_kind op;
     bool is_quick;
 } options;
 
@@ -51,6 +56,7 @@ typedef struct nccl {
                   int flags);
     int (*version)(int *v);
     int (*destroy)(void *comm);
+    op_nccl ops;
     void *comm;
     int number;
 } nccl;
@@ -88,7 +94,7 @@ static bool nccl_open(nccl *n, gpu_rank *r)
         !find(dl, &n->all_reduce, "ncclAllReduce") ||
         !find(dl, &n->alloc, "ncclMemAlloc") ||
         !find(dl, &n->version, "ncclGetVersion") ||
-        !find(dl, &n->destroy, "ncclCommDestroy"))
+        !op_nccl_find(&n->ops, dl) || !find(dl, &n->destroy, "ncclCommDestroy"))
         return false;
     (void)find(dl, &n->window, "ncclCommWindowRegister");
     (void)n->version(&n->number);
@@ -136,6 +142,12 @@ static size_t stride_of(size_t bytes)
     return bytes <= ROTATE_MOST / SETS ? (bytes + 4095) / 4096 * 4096 : 0;
 }
 
+static op_call call_of(const bench *b, size_t bytes, const void *src, void *dst)
+{
+    return (op_call){b->o->op, b->r->rank, b->r->nranks, src,
+                     dst,      bytes,      b->r->stream};
+}
+
 static void one(bench *b, subject what, size_t bytes, int k)
 {
     const size_t at = stride_of(bytes) * (size_t)(k % SETS);
@@ -143,7 +155,13 @@ static void one(bench *b, subject what, size_t bytes, int k)
     const void *src = gpu_at(b->src[w], at);
     void *dst = gpu_at(b->dst[w], at);
 
-    if (what == DEVCOMM)
+    if (b->o->op != OP_ALL_REDUCE) {
+        const op_call c = call_of(b, bytes, src, dst);
+
+        gpu_die_unless(what == DEVCOMM
+                           ? op_run(b->comm, &c) == DCM_OK
+                           : op_run_nccl(&b->nccl.ops, b->nccl.comm, &c) == 0);
+    } else if (what == DEVCOMM)
         gpu_die_unless(dcm_all_reduce(b->comm, src, dst, bytes / 2, DCM_BF16,
                                       DCM_SUM, b->r->stream) == DCM_OK);
     else
@@ -206,6 +224,33 @@ static void fill(uint16_t *v, size_t count, int rank)
     }
 }
 
+/* Wrong bytes of a call of another operation, over all ranks. */
+static double wrong_op(bench *b, size_t bytes)
+{
+    const op_call c =
+        call_of(b, bytes, gpu_at(b->src[0], 0), gpu_at(b->dst[0], 0));
+    unsigned char *inputs[DCM_MAX_RANKS];
+    unsigned char *got = malloc(bytes);
+    double bad;
+
+    for (int p = 0; p < b->r->nranks; p++) {
+        inputs[p] = malloc(bytes);
+        fill((uint16_t *)(void *)inputs[p], bytes / 2, p);
+    }
+    memset(got, 0xee, bytes);
+    gpu_do(b->r->cuda->copy_to(b->src[0], inputs[b->r->rank], bytes));
+    gpu_do(b->r->cuda->copy_to(b->dst[0], got, bytes));
+    gpu_do(b->r->cuda->ctx_sync());
+    one(b, DEVCOMM, bytes, 0);
+    gpu_do(b->r->cuda->stream_sync(b->r->stream));
+    gpu_do(b->r->cuda->copy_from(got, b->dst[0], bytes));
+    bad = (double)op_wrong(&c, inputs, got);
+    for (int p = 0; p < b->r->nranks; p++)
+        free(inputs[p]);
+    free(got);
+    return gpu_max(b->r, bad);
+}
+
 /* Wrong elements of a call of `bytes`, over all ranks. */
 static double wrong(bench *b, size_t bytes)
 {
@@ -247,14 +292,17 @@ static double wrong(bench *b, size_t bytes)
 
 static void row(bench *b, size_t bytes)
 {
-    const double bad = wrong(b, bytes);
+    const op_call c = call_of(b, bytes, NULL, NULL);
+    const dcm_call call = op_explained(&c);
+    const double bad =
+        b->o->op == OP_ALL_REDUCE ? wrong(b, bytes) : wrong_op(b, bytes);
     const double ours = measure(b, DEVCOMM, bytes);
     const double plain = b->has_nccl ? measure(b, NCCL, bytes) : 0;
     const double window = b->has_window ? measure(b, NCCL_WINDOW, bytes) : 0;
     char how[512] = "";
 
-    gpu_die_unless(dcm_comm_explain(b->comm, how, sizeof(how), NULL, NULL,
-                                    bytes / 2, DCM_BF16, DCM_SUM) == DCM_OK);
+    gpu_die_unless(dcm_comm_explain_call(b->comm, how, sizeof(how), &call) ==
+                   DCM_OK);
     if (b->r->rank != 0)
         return;
     *strchr(how, ':') = '\0';
@@ -380,15 +428,15 @@ static int one_rank(gpu_rank *r, void *arg)
             fprintf(
                 b.json,
                 "{\"device\": \"%s\", \"cuda\": %d, \"nccl\": %d, \"ranks\": "
-                "%d,\n  \"rows\": [\n",
-                name, version, b.nccl.number, r->nranks);
-        printf("%s, CUDA %d, NCCL %d, %d ranks; us a call\n"
+                "%d, \"operation\": \"%s\",\n  \"rows\": [\n",
+                name, version, b.nccl.number, r->nranks, op_name(b.o->op));
+        printf("%s, CUDA %d, NCCL %d, %d ranks, %s; us a call\n"
                "     bytes   devcomm      NCCL  NCCL sym   wrong\n",
-               name, version, b.nccl.number, r->nranks);
+               name, version, b.nccl.number, r->nranks, op_name(b.o->op));
     }
     eager(&b);
-    for (size_t bytes = 1024; bytes <= (b.o->is_quick ? 4u << 20 : 32u << 20);
-         bytes *= 2)
+    for (size_t bytes = b.o->op == OP_ALL_REDUCE ? 1024 : 8;
+         bytes <= (b.o->is_quick ? 4u << 20 : 32u << 20); bytes *= 2)
         row(&b, bytes);
     if (b.json != NULL) {
         fprintf(b.json, "\n  ]\n}\n");
@@ -407,7 +455,7 @@ int main(int argc, char **argv)
     options o = {.nranks = gpu_count()};
     int c;
 
-    while ((c = getopt(argc, argv, "n:o:a:q")) != -1) {
+    while ((c = getopt(argc, argv, "n:o:a:p:q")) != -1) {
         switch (c) {
         case 'n':
             o.nranks = atoi(optarg);
@@ -418,14 +466,21 @@ int main(int argc, char **argv)
         case 'a':
             o.algo = optarg;
             break;
+        case 'p':
+            o.op = op_by_name(optarg);
+            break;
         case 'q':
             o.is_quick = true;
             break;
         default:
-            fprintf(stderr,
-                    "usage: gpu_loop [-n RANKS] [-o FILE] [-a ALGO] [-q]\n");
-            return 2;
+            o.op = OPS;
+            break;
         }
+    }
+    if (o.op == OPS) {
+        fprintf(stderr, "usage: gpu_loop [-n RANKS] [-o FILE] [-a ALGO] "
+                        "[-p OPERATION] [-q]\n");
+        return 2;
     }
     if (o.nranks < 2) {
         printf("fewer than 2 GPUs: skipped\n");
