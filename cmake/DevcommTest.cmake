@@ -2,7 +2,8 @@
 # dcm_test(NAME n LABEL l SOURCES f... [TIMEOUT s] [SERIAL]): a cmocka program.
 # dcm_script_test(NAME n LABEL l SCRIPT f [TIMEOUT s] [SERIAL]): a shell script,
 # which gets the build folder as its first argument.
-# Exit status 77 means skipped.  Labels: unit, mp, conf, model, install, gpu, standin.
+# Exit status 77 means skipped.  Labels: unit, mp, conf, model, install, gpu, standin,
+# python.
 
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)

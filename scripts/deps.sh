@@ -11,7 +11,9 @@ set -eu
 build="gcc libc6-dev make cmake ninja-build pkg-config git"
 test="$build libcmocka-dev clang cppcheck codespell shellcheck pmccabe scdoc
 mandoc gnuplot-nox binutils g++ procps iproute2 python3-minimal
-gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin libzmq5"
+gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin libzmq5
+python3-dev python3-cffi python3-numpy python3-pytest python3-setuptools
+python3-wheel python3-pip python3-venv mypy"
 peers="$build g++ python3 openmpi-bin libopenmpi-dev mpich libmpich-dev
 libgloo-dev libzmq3-dev libboost-dev"
 # Another name in another release.
