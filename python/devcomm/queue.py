@@ -5,13 +5,14 @@ from __future__ import annotations
 import enum
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 from devcomm._life import Owner, milliseconds
 from devcomm._native import ffi, lib
-from devcomm.errors import check, closed, from_status, text
+from devcomm.errors import InvalidArgument, check, closed, from_status, text
 from devcomm.group import Alone, Group
 
 ANY = int(lib.DCM_QUEUE_ANY)
@@ -19,7 +20,12 @@ REMOTE = int(lib.DCM_QUEUE_REMOTE)
 HANDLE_BYTES = int(lib.DCM_QUEUE_HANDLE_BYTES)
 
 # A wait is made of turns, so that Python sees signals (Ctrl-C) between them.
-_TURN_S = 0.2
+_TURN_MS = 200
+_TIMEOUT = int(lib.DCM_E_TIMEOUT)
+
+
+def _nothing(_raw: Any) -> None:
+    """A view has nothing of its own to free."""
 
 
 class ReaderState(enum.IntEnum):
@@ -82,6 +88,7 @@ class Queue:
         self._lock = threading.RLock()
         self._alone = Alone(self._lock, "queue")
         self._is_closed = False
+        self.is_peeked = False  # at a record that is not done with
         self._held: list[memoryview] = []
         self._length = ffi.new("size_t *")
 
@@ -152,25 +159,36 @@ class Queue:
 
     # -- waiting
 
-    def _in_turns(self, call: Callable[[Any, int], Any],
-                  timeout: float | None) -> None:
-        """call(queue, ms) until it is done; both sides may be asked again after
-        E_TIMEOUT, as nothing was sent or received then."""
-        limit = None if timeout is None else time.monotonic() + timeout
+    def in_turns(self, call: Callable[[Any, int], Any],
+                 timeout: float | None, tell: Callable[[float], None] | None
+                 = None) -> None:
+        """call(queue, ms) until it is done: both sides may be asked again after
+        E_TIMEOUT, as nothing was sent or received then; not a writer of a record
+        longer than half the ring, which it would begin again.  tell(seconds) is
+        called between the turns."""
         with self._alone:
-            while True:
+            if self._held:
                 self._drop_views()
-                left = _TURN_S
-                if limit is not None:
-                    left = min(left, max(0.001, limit - time.monotonic()))
-                status = call(self.raw, milliseconds(left))
+            status = _TIMEOUT
+            if timeout is None:
+                status = call(self.raw, _TURN_MS)
                 if status == 0:
                     return
-                if status != lib.DCM_E_TIMEOUT or (
-                        limit is not None and time.monotonic() >= limit):
-                    raise from_status(status)
+            begin = time.monotonic()
+            while status == _TIMEOUT:
+                waited = time.monotonic() - begin
+                left = _TURN_MS
+                if timeout is not None:
+                    left = min(left, milliseconds(max(timeout - waited, 0.001)))
+                status = call(self.raw, left)
+                waited = time.monotonic() - begin
+                if timeout is not None and waited >= timeout:
+                    break
+                if tell is not None and status == _TIMEOUT:
+                    tell(waited)
+            check(status)
 
-    def _once(self, call: Callable[[Any, int], Any], timeout: float | None
+    def once(self, call: Callable[[Any, int], Any], timeout: float | None
               ) -> None:
         with self._alone:
             self._drop_views()
@@ -178,14 +196,14 @@ class Queue:
 
     def wait_ready(self, *, timeout: float | None = None) -> None:
         """Wait until all expected readers are there.  No record needs it."""
-        self._once(lib.dcm_queue_wait_ready, timeout)
+        self.once(lib.dcm_queue_wait_ready, timeout)
 
     # -- the writer
 
     def enqueue(self, record: Any, *, timeout: float | None = None) -> None:
         """Send bytes (or a contiguous buffer) to all readers."""
         data = ffi.from_buffer(record)
-        self._once(lambda q, ms: lib.dcm_queue_enqueue(q, data, len(data), ms),
+        self.once(lambda q, ms: lib.dcm_queue_enqueue(q, data, len(data), ms),
                    timeout)
 
     def enqueue_parts(self, parts: Sequence[Any], *,
@@ -194,7 +212,7 @@ class Queue:
         data = [ffi.from_buffer(p) for p in parts]
         array = ffi.new("dcm_queue_part[]",
                         [(ffi.cast("void *", d), len(d)) for d in data])
-        self._once(lambda q, ms: lib.dcm_queue_enqueue_v(q, array, len(data),
+        self.once(lambda q, ms: lib.dcm_queue_enqueue_v(q, array, len(data),
                                                          ms), timeout)
 
     def try_enqueue(self, record: Any) -> bool:
@@ -213,7 +231,7 @@ class Queue:
         """Room for a record in the queue itself, at most half the ring.  It is sent
         when the body ends, and given back if that raises."""
         out = ffi.new("void **")
-        self._once(lambda q, ms: lib.dcm_queue_reserve(q, out, nbytes, ms),
+        self.once(lambda q, ms: lib.dcm_queue_reserve(q, out, nbytes, ms),
                    timeout)
         room = self._hold(out[0], nbytes, True)
         yield room
@@ -223,28 +241,48 @@ class Queue:
 
     def finish(self, *, timeout: float | None = None) -> None:
         """The end: wait until every reader has read all, or is gone."""
-        self._once(lib.dcm_queue_finish, timeout)
+        self.once(lib.dcm_queue_finish, timeout)
 
     # -- a reader
 
     def next(self, *, timeout: float | None = None) -> int:
         """Wait for the next record; how long it is."""
-        self._in_turns(lambda q, ms: lib.dcm_queue_next(q, self._length, ms),
+        self.in_turns(lambda q, ms: lib.dcm_queue_next(q, self._length, ms),
                        timeout)
         return int(self._length[0])
 
     def dequeue(self, *, timeout: float | None = None) -> bytearray:
         """Receive the next record."""
-        record = bytearray(self.next(timeout=timeout))
-        self.dequeue_into(record)
+        if self.is_peeked:
+            return self._rest(timeout)
+        while True:
+            record = bytearray(self.next(timeout=timeout))
+            try:
+                del record[self.dequeue_into(record):]
+                return record
+            except InvalidArgument:
+                # The writer may have given that one up; the next is longer.
+                if self.next(timeout=timeout) <= len(record):
+                    raise
+
+    def _rest(self, timeout: float | None) -> bytearray:
+        """What is left of a record that was peeked at."""
+        record, left = bytearray(), ffi.new("size_t *", 1)
+        out = ffi.new("void **")
+        while left[0]:
+            self.in_turns(lambda q, ms: lib.dcm_queue_peek(
+                q, out, self._length, left, ms), timeout)
+            record += ffi.buffer(out[0], self._length[0])
+            check(lib.dcm_queue_advance(self.raw, self._length[0]))
+        self.is_peeked = False
         return record
 
     def dequeue_into(self, buffer: Any, *, timeout: float | None = None
                      ) -> int:
         """Receive it into `buffer`; its length.  A longer one stays."""
-        data = ffi.from_buffer(buffer, require_writable=True)
-        self._in_turns(lambda q, ms: lib.dcm_queue_dequeue(
-            q, self._length, data, len(data), ms), timeout)
+        with ffi.from_buffer(buffer, require_writable=True) as data:
+            self.in_turns(lambda q, ms: lib.dcm_queue_dequeue(
+                q, self._length, data, len(data), ms), timeout)
         return int(self._length[0])
 
     def try_dequeue(self) -> bytearray | None:
@@ -267,13 +305,15 @@ class Queue:
         """The next record in place, or the contiguous part of it that is there.
         When the body ends the reader is done with that; it stays if that raises."""
         out, left = ffi.new("void **"), ffi.new("size_t *")
-        self._in_turns(lambda q, ms: lib.dcm_queue_peek(
+        self.in_turns(lambda q, ms: lib.dcm_queue_peek(
             q, out, self._length, left, ms), timeout)
         n = int(self._length[0])
+        self.is_peeked = True
         yield self._hold(out[0], n, False)
         with self._alone:
             self._drop_views()
             check(lib.dcm_queue_advance(self.raw, n))
+        self.is_peeked = bool(left[0])
 
     # -- chunks
 
@@ -283,7 +323,7 @@ class Queue:
         """The next chunk, of `nbytes`, to write; readers get it when the body
         ends.  If that raises, the same chunk is acquired again."""
         out = ffi.new("void **")
-        self._in_turns(lambda q, ms: lib.dcm_queue_acquire_write(q, out, ms),
+        self.in_turns(lambda q, ms: lib.dcm_queue_acquire_write(q, out, ms),
                        timeout)
         yield self._hold(out[0], nbytes, True)
         with self._alone:
@@ -295,7 +335,7 @@ class Queue:
                      ) -> Iterator[memoryview]:
         """The next chunk that was written."""
         out = ffi.new("void **")
-        self._in_turns(lambda q, ms: lib.dcm_queue_acquire_read(q, out, ms),
+        self.in_turns(lambda q, ms: lib.dcm_queue_acquire_read(q, out, ms),
                        timeout)
         yield self._hold(out[0], nbytes, False)
         with self._alone:
@@ -304,17 +344,28 @@ class Queue:
 
     # -- both
 
+    def view(self, address: Any, nbytes: int, *, writable: bool
+             ) -> memoryview:
+        """A view of the queue's memory, which stays mapped, and the queue open, as
+        long as any view or array made of it lives."""
+        room = ffi.buffer(address, nbytes)
+        hold = Owner(None, _nothing, self._owner)
+        weakref.finalize(room, hold.release).atexit = False
+        v = memoryview(room)
+        return v if writable else v.toreadonly()
+
     def _hold(self, address: Any, nbytes: int, writable: bool) -> memoryview:
-        """A view of the queue's memory, which ends with the queue or before."""
-        v = memoryview(ffi.buffer(address, nbytes))
-        if not writable:
-            v = v.toreadonly()
+        v = self.view(address, nbytes, writable=writable)
         self._held.append(v)
         return v
 
     def _drop_views(self) -> None:
+        """End the views of the last place; an array over one stays as it is."""
         while self._held:
-            self._held.pop().release()
+            try:
+                self._held.pop().release()
+            except BufferError:
+                pass
 
     def cancel(self) -> None:
         """End this end's pending and later calls with Aborted."""
