@@ -33,6 +33,7 @@ git ls-files -co --exclude-standard pyproject.toml setup.py python include |
         --disable-pip-version-check wheel/*.whl
 )
 PATH=$build:$PATH
-export PATH
+DEVCOMM_TEST_BUILD=$build
+export PATH DEVCOMM_TEST_BUILD
 "$python" -m mypy --no-error-summary --cache-dir "$dir/mypy"
 "$dir/venv/bin/python" -m pytest "$@"
