@@ -66,6 +66,12 @@ int dcmpy_run(dcmpy_call *call);
 int dcmpy_enter(dcmpy_comm *owner);
 void dcmpy_leave(dcmpy_comm *owner);
 
+/* A record of a zero byte and `n` more; dcm_status. */
+int dcmpy_send(dcm_queue *queue, const char *data, size_t n, uint32_t ms);
+
+/* The next record; its length, or what of dcm_status is below zero. */
+int64_t dcmpy_take(dcm_queue *queue, char *dst, size_t capacity, uint32_t ms);
+
 /* DLPack, version 0: https://dmlc.github.io/dlpack/ */
 typedef struct dcmpy_dltensor {
     void *data;
@@ -171,4 +177,19 @@ int dcmpy_run(dcmpy_call *call)
     st = run(call, call->owner->comm);
     dcmpy_leave(call->owner);
     return st;
+}
+
+int dcmpy_send(dcm_queue *queue, const char *data, size_t n, uint32_t ms)
+{
+    const dcm_queue_part parts[] = {{"", 1}, {data, n}};
+
+    return dcm_queue_enqueue_v(queue, parts, 2, ms);
+}
+
+int64_t dcmpy_take(dcm_queue *queue, char *dst, size_t capacity, uint32_t ms)
+{
+    size_t n;
+    int st = dcm_queue_dequeue(queue, &n, dst, capacity, ms);
+
+    return st == DCM_OK ? (int64_t)n : st;
 }

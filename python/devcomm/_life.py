@@ -14,6 +14,15 @@ from typing import Any, Callable
 _lock = threading.RLock()
 
 
+def _renew() -> None:
+    """Another thread may have held the lock that a fork's child got."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
 class Owner:
     """A C object, its parent, and how many were made of it."""
 
@@ -33,6 +42,11 @@ class Owner:
             with _lock:
                 parent._children += 1
 
+    @property
+    def is_foreign(self) -> bool:
+        """It was made by the process of which this is a fork's child."""
+        return os.getpid() != self._pid
+
     def release(self) -> None:
         """Free the object, now or after the last that was made of it."""
         with _lock:
@@ -44,7 +58,7 @@ class Owner:
             return
         self._is_free = True
         # A fork's child must leave its parent's objects alone.
-        if os.getpid() == self._pid:
+        if not self.is_foreign:
             self._free(self.raw)
         if self._parent is not None:
             self._parent._children -= 1

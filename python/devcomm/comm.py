@@ -196,7 +196,8 @@ class Comm(Prepares):
 
         Raises Busy while another thread is in one of its calls: abort() ends that.
         """
-        if self._is_closed:
+        if self._is_closed or self._owner.is_foreign:
+            self._is_closed = True
             return
         status = lib.dcmpy_enter(self._box)
         if status == lib.DCMPY_IN_USE:

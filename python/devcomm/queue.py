@@ -12,7 +12,8 @@ from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 from devcomm._life import Owner, milliseconds
 from devcomm._native import ffi, lib
-from devcomm.errors import InvalidArgument, check, closed, from_status, text
+from devcomm.errors import (InvalidArgument, check, closed, from_status,
+                            in_use, text)
 from devcomm.group import Alone, Group
 
 ANY = int(lib.DCM_QUEUE_ANY)
@@ -86,7 +87,8 @@ class Queue:
         self._raw = raw
         self._owner = Owner(raw, lib.dcm_queue_close, parent)
         self._lock = threading.RLock()
-        self._alone = Alone(self._lock, "queue")
+        self.alone = Alone(self._lock, "queue")
+        self._acquire, self._release = self._lock.acquire, self._lock.release
         self._is_closed = False
         self.is_peeked = False  # at a record that is not done with
         self._held: list[memoryview] = []
@@ -159,6 +161,19 @@ class Queue:
 
     # -- waiting
 
+    def first_turn(self, call: Callable[..., Any], data: Any, n: int) -> int:
+        """call(queue, data, n, ms): what it returns."""
+        if not self._acquire(False):
+            in_use("queue")
+        try:
+            if self._held:
+                self._drop_views()
+            if self._is_closed:
+                closed("queue")
+            return call(self._raw, data, n, _TURN_MS)  # type: ignore[no-any-return]
+        finally:
+            self._release()
+
     def in_turns(self, call: Callable[[Any, int], Any],
                  timeout: float | None, tell: Callable[[float], None] | None
                  = None) -> None:
@@ -166,7 +181,7 @@ class Queue:
         E_TIMEOUT, as nothing was sent or received then; not a writer of a record
         longer than half the ring, which it would begin again.  tell(seconds) is
         called between the turns."""
-        with self._alone:
+        with self.alone:
             if self._held:
                 self._drop_views()
             status = _TIMEOUT
@@ -190,7 +205,7 @@ class Queue:
 
     def once(self, call: Callable[[Any, int], Any], timeout: float | None
               ) -> None:
-        with self._alone:
+        with self.alone:
             self._drop_views()
             check(call(self.raw, milliseconds(timeout)))
 
@@ -218,7 +233,7 @@ class Queue:
     def try_enqueue(self, record: Any) -> bool:
         """Without waiting: False when there is no room."""
         data = ffi.from_buffer(record)
-        with self._alone:
+        with self.alone:
             self._drop_views()
             status = lib.dcm_queue_try_enqueue(self.raw, data, len(data))
         if status != lib.DCM_AGAIN:
@@ -235,7 +250,7 @@ class Queue:
                    timeout)
         room = self._hold(out[0], nbytes, True)
         yield room
-        with self._alone:
+        with self.alone:
             self._drop_views()
             check(lib.dcm_queue_commit(self.raw, nbytes))
 
@@ -288,7 +303,7 @@ class Queue:
     def try_dequeue(self) -> bytearray | None:
         """Without waiting for a record to begin; None when there is none."""
         empty = ffi.new("char[1]")
-        with self._alone:
+        with self.alone:
             self._drop_views()
             status = lib.dcm_queue_try_dequeue(self.raw, self._length, empty,
                                                0)
@@ -310,7 +325,7 @@ class Queue:
         n = int(self._length[0])
         self.is_peeked = True
         yield self._hold(out[0], n, False)
-        with self._alone:
+        with self.alone:
             self._drop_views()
             check(lib.dcm_queue_advance(self.raw, n))
         self.is_peeked = bool(left[0])
@@ -326,7 +341,7 @@ class Queue:
         self.in_turns(lambda q, ms: lib.dcm_queue_acquire_write(q, out, ms),
                        timeout)
         yield self._hold(out[0], nbytes, True)
-        with self._alone:
+        with self.alone:
             self._drop_views()
             check(lib.dcm_queue_release_write(self.raw))
 
@@ -338,7 +353,7 @@ class Queue:
         self.in_turns(lambda q, ms: lib.dcm_queue_acquire_read(q, out, ms),
                        timeout)
         yield self._hold(out[0], nbytes, False)
-        with self._alone:
+        with self.alone:
             self._drop_views()
             check(lib.dcm_queue_release_read(self.raw))
 
@@ -391,6 +406,8 @@ class Queue:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._owner.is_foreign:
+            return  # a thread that is not here may hold the lock
         lib.dcm_queue_cancel(self._raw)
         with self._lock:
             self._drop_views()

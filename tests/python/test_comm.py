@@ -380,6 +380,37 @@ def test_closing_in_any_order():
     assert repr(comm) == "<devcomm.Comm, closed>"
 
 
+def test_a_forks_child_frees_nothing():
+    began = threading.Event()
+
+    def body(comm):
+        if comm.rank == 1:
+            assert began.wait(30)
+            comm.barrier()
+            return comm.all_reduce(np.ones(1))[0]
+        waiting = threading.Thread(target=comm.barrier)
+        waiting.start()
+        bad = comm.prepare_broadcast(np.ones(1), root=9)
+        while True:  # until the thread is in its call
+            try:
+                bad()
+            except devcomm.Busy:
+                break
+            except devcomm.InvalidArgument:
+                pass
+
+        def let_go():
+            comm.close()
+            return repr(comm)
+
+        assert Process(let_go).result() == "<devcomm.Comm, closed>"
+        began.set()
+        waiting.join()
+        return comm.all_reduce(np.ones(1))[0]
+
+    assert threads(2, body) == [2, 2]
+
+
 def test_log():
     seen = []
     devcomm.log_to(lambda level, text: seen.append((level, text)), 3)

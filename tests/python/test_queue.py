@@ -135,6 +135,24 @@ def test_close_ends_another_threads_wait(pair):
     assert ended
 
 
+def test_close_ends_a_stream(pair):
+    w, r = pair
+    ended = []
+
+    def write():
+        try:
+            w.enqueue(bytes(1 << 20))
+        except devcomm.Aborted as e:
+            ended.append(e)
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    assert r.next() == 1 << 20  # it has begun, and the ring is full soon
+    w.close()
+    writing.join(10)
+    assert ended
+
+
 def test_dead_writer():
     def write(send):
         with Queue.create(1) as w:
@@ -184,7 +202,18 @@ def test_of_a_group():
 
 def test_a_forks_child_frees_nothing(pair):
     w, r = pair
-    child = Process(lambda: w.close())
-    child.result()
+    waiting = threading.Thread(target=r.dequeue)
+    waiting.start()
+    while w.stat().readers[0].state != ReaderState.WAITING:
+        pass
+
+    def let_go():
+        w.close()
+        r.close()  # the thread that is in its call is not here
+
+    Process(let_go).result()
     w.enqueue(b"still here")
-    assert r.dequeue() == b"still here"
+    waiting.join(10)
+    assert not waiting.is_alive()
+    w.enqueue(b"and here")
+    assert r.dequeue() == b"and here"

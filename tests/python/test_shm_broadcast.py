@@ -79,8 +79,14 @@ def test_large_record_that_was_peeked_at():
 def test_ten_megabytes_through_a_small_ring():
     w, (r,) = queue(1, 1 << 12, 2)
     a = np.random.default_rng(1).integers(0, 255, 10 << 20, "u1")
-    got = together([lambda: w.enqueue(a), lambda: r.dequeue(timeout=30)])
+
+    def read_late():
+        time.sleep(0.5)  # longer than a turn of the writer's wait
+        return r.dequeue(timeout=30)
+
+    got = together([lambda: w.enqueue(a), read_late])
     assert (got[1] == a).all()
+    assert w._queue.stat().records == 1  # it was not begun again
 
 
 def test_chunk_in_place():

@@ -19,7 +19,7 @@ import struct
 from typing import Any
 
 _ALIGN = 16
-_SMALL = 1024  # a buffer below this goes into the pickle
+_SMALL = 32 << 10  # below this a second copy is cheaper than a part of its own
 _HEAD = struct.Struct("<IIQ")
 
 
@@ -41,30 +41,31 @@ class _PlainUnpickler(pickle.Unpickler):
             "else")
 
 
-def encode(obj: Any, is_plain: bool) -> list[Any]:
-    """The parts of one record."""
+def encode(obj: Any, is_plain: bool) -> tuple[Any, list[Any]]:
+    """A pickle, and the parts of a record around it; none, if it is all."""
     if is_plain:
-        out = io.BytesIO(b"\0")
-        out.seek(1)
+        out = io.BytesIO()
         _PlainPickler(out, 5).dump(obj)
-        return [out.getbuffer()]
-    buffers: list[memoryview] = []
+        return out.getvalue(), []
+    buffers: list[pickle.PickleBuffer] = []
 
-    def outside(buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _SMALL:
+    def stays_inside(buffer: pickle.PickleBuffer) -> bool:
+        if memoryview(buffer).nbytes < _SMALL:
             return True
-        buffers.append(raw)
+        buffers.append(buffer)
         return False
 
-    data = pickle.dumps(obj, 5, buffer_callback=outside)
-    if not buffers:
-        return [b"\0", data]
-    head = _HEAD.pack(1, len(buffers), len(data)) + struct.pack(
-        f"<{len(buffers)}Q", *(b.nbytes for b in buffers))
+    data = pickle.dumps(obj, 5, buffer_callback=stays_inside)
+    return data, _parts(data, buffers) if buffers else []
+
+
+def _parts(data: bytes, buffers: list[pickle.PickleBuffer]) -> list[Any]:
+    raws = [b.raw() for b in buffers]
+    head = _HEAD.pack(1, len(raws), len(data)) + struct.pack(
+        f"<{len(raws)}Q", *(r.nbytes for r in raws))
     parts: list[Any] = [head, data, _pad(len(head) + len(data))]
-    for b in buffers:
-        parts += [b, _pad(b.nbytes)]
+    for r in raws:
+        parts += [r, _pad(r.nbytes)]
     return parts
 
 
@@ -76,7 +77,7 @@ def decode(record: bytes | bytearray, is_plain: bool) -> Any:
     """The object; its buffers are parts of `record`, which must not be reused."""
     whole = memoryview(record)
     if record[:1] == b"\0":
-        return _load(whole[1:], None, is_plain)
+        return load(whole[1:], None, is_plain)
     if len(record) < _HEAD.size or record[0] != 1:
         raise pickle.UnpicklingError(
             f"a record of {len(record)} bytes that is no object")
@@ -92,11 +93,10 @@ def decode(record: bytes | bytearray, is_plain: bool) -> Any:
             raise pickle.UnpicklingError("a buffer ends behind its record")
         buffers.append(whole[at:at + size])
         at += size
-    return _load(data, buffers, is_plain)
+    return load(data, buffers, is_plain)
 
 
-def _load(data: memoryview, buffers: list[memoryview] | None, is_plain: bool
-          ) -> Any:
+def load(data: Any, buffers: list[memoryview] | None, is_plain: bool) -> Any:
     if is_plain:
         return _PlainUnpickler(io.BytesIO(data), buffers=buffers).load()
     return pickle.loads(data, buffers=buffers)

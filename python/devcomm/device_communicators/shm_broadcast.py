@@ -16,6 +16,7 @@ from typing import Any, Iterator, List, Optional
 from devcomm._native import ffi, lib
 from devcomm.device_communicators._groups import group_of
 from devcomm.device_communicators._objects import decode, encode
+from devcomm.errors import from_status
 from devcomm.queue import ANY, REMOTE, Queue
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 _RING_MOST = 32 << 20  # bytes reserved, unless a chunk needs more
 _IN_ONE_CALL = 64 << 10
 _TOO_LONG = int(lib.DCM_E_INVAL)
+_TIMEOUT = int(lib.DCM_E_TIMEOUT)
+_send, _take = lib.dcmpy_send, lib.dcmpy_take
 
 
 def _whole_number(name: str, default: int) -> int:
@@ -206,7 +209,7 @@ class MessageQueue:
         self._queue = queue
         self._handle = handle
         self._scratch = bytearray(0 if is_writer else _IN_ONE_CALL)
-        self._into = ffi.from_buffer(self._scratch)
+        self._into = ffi.from_buffer("char[]", self._scratch)
         self._length = ffi.new("size_t *")
         self._max_piece = queue.stat().max_piece
         self.is_writer = is_writer
@@ -286,21 +289,26 @@ class MessageQueue:
     def enqueue(self, obj: Any, *, timeout: float | None = None) -> None:
         """Send an object to all readers.  Raises Timeout, naming the readers that
         are late, when one keeps the ring full; nothing was sent then."""
-        parts = encode(obj, self.plain_data)
-        limit = _limit() if timeout is None else timeout
-        if len(parts) <= 2:
-            data = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-            raw, n = ffi.from_buffer(data), len(data)
-            self._send(lambda q, ms: lib.dcm_queue_enqueue(q, raw, n, ms), n,
-                       limit)
+        data, parts = encode(obj, self.plain_data)
+        if parts:
+            raws = [ffi.from_buffer(p) for p in parts]
+            array = ffi.new("dcm_queue_part[]", [
+                (ffi.cast("void *", r), len(r)) for r in raws])
+            self._send(lambda q, ms: lib.dcm_queue_enqueue_v(
+                q, array, len(raws), ms), sum(map(len, raws)), timeout)
             return
-        raws = [ffi.from_buffer(p) for p in parts]
-        array = ffi.new("dcm_queue_part[]", [
-            (ffi.cast("void *", r), len(r)) for r in raws])
-        self._send(lambda q, ms: lib.dcm_queue_enqueue_v(
-            q, array, len(raws), ms), sum(map(len, raws)), limit)
+        n = len(data)
+        if timeout is None and n < self._max_piece:
+            # Nearly always there is room at once.
+            status = self._queue.first_turn(_send, data, n)
+            if status == 0:
+                return
+            if status != _TIMEOUT:
+                raise from_status(status)
+        self._send(lambda q, ms: _send(q, data, n, ms), n + 1, timeout)
 
-    def _send(self, call: Any, nbytes: int, limit: float) -> None:
+    def _send(self, call: Any, nbytes: int, timeout: float | None) -> None:
+        limit = _limit() if timeout is None else timeout
         if nbytes > self._max_piece:
             # It streams; what is given up half-way begins again.
             self._queue.once(call, limit)
@@ -311,25 +319,23 @@ class MessageQueue:
     def dequeue(self, *, timeout: float | None = None) -> Any:
         """The next object.  It is taken out of the queue before it is unpickled:
         that may take its time, or raise, and holds nobody up."""
-        return decode(self._next_record(timeout), self.plain_data)
+        queue = self._queue
+        if timeout is not None or queue.is_peeked:
+            return self._dequeue_slowly(timeout)
+        with queue.alone:
+            n = queue.first_turn(_take, self._into, _IN_ONE_CALL)
+            record = self._scratch[:max(n, 0)]
+        if n < 0:
+            if n != _TIMEOUT and n != _TOO_LONG:
+                raise from_status(n)
+            return self._dequeue_slowly(None)
+        return decode(record, self.plain_data)
 
-    def _next_record(self, timeout: float | None) -> bytes | bytearray:
-        is_long = False
-        if self._queue.is_peeked:
-            return self._queue.dequeue(timeout=timeout)
-
-        def receive(q: Any, ms: int) -> int:
-            nonlocal is_long
-            status = int(lib.dcm_queue_dequeue(q, self._length, self._into,
-                                               _IN_ONE_CALL, ms))
-            is_long = status == _TOO_LONG
-            return 0 if is_long else status
-
-        self._queue.in_turns(receive, timeout,
-                             _Patience("MessageQueue.dequeue"))
-        if is_long:
-            return self._queue.dequeue(timeout=timeout)
-        return bytes(memoryview(self._scratch)[:self._length[0]])
+    def _dequeue_slowly(self, timeout: float | None) -> Any:
+        self._queue.in_turns(
+            lambda q, ms: lib.dcm_queue_next(q, self._length, ms), timeout,
+            _Patience("MessageQueue.dequeue"))
+        return decode(self._queue.dequeue(timeout=timeout), self.plain_data)
 
     def broadcast_object(self, obj: Any = None, *,
                          timeout: float | None = None) -> Any:
