@@ -32,8 +32,9 @@ def build_library() -> Path:
     more = shlex.split(os.environ.get("DEVCOMM_CMAKE_ARGS", ""))
     subprocess.run(["cmake", "-S", ROOT, "-B", folder, *more],
                    check=True, stdout=sys.stderr)
-    subprocess.run(["cmake", "--build", folder, "--target", "devcomm", "-j",
-                    str(os.cpu_count() or 1)], check=True, stdout=sys.stderr)
+    subprocess.run(["cmake", "--build", folder, "--target", "devcomm_library",
+                    "-j", str(os.cpu_count() or 1)],
+                   check=True, stdout=sys.stderr)
     return folder / "src" / SONAME
 
 
