@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/compiler.h"
+
 enum {
     COUNT = 10000,
     OPS = 50
@@ -292,6 +294,8 @@ int main(int argc, char **argv)
     bad |= run_case("never", n, never_rank, 0, 0);
     bad |= run_case("differs", n, differs_rank, 0, 0);
     bad |= run_case("abort", n, abort_rank, 0, 0);
-    bad |= run_case("overlap", n, overlap_rank, 0, 0);
+    /* On the stand-in kernels side by side are the race that TSan looks for. */
+    if (!DCMI_TSAN)
+        bad |= run_case("overlap", n, overlap_rank, 0, 0);
     return bad;
 }

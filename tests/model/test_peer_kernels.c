@@ -11,6 +11,7 @@
 #include "model/peer_world.h"
 
 #include "backend/cpu/reduce/reduce.h"
+#include "base/compiler.h"
 
 typedef struct call {
     dcmi_peer_algo algo;
@@ -436,6 +437,9 @@ static void test_beside(void **state)
         const beside b = {w, (dcmi_peer_algo)(i / 2)};
         rank_state *s = &w->rank[0];
 
+        /* Kernels side by side are a race, which is what is looked for here. */
+        if (DCMI_TSAN && i % 2 == 0)
+            continue;
         world_new(w, 2, 1, b.algo == DCMI_PEER_STAGED);
         if (i % 2 == 0)
             beside_waiting(&b);
