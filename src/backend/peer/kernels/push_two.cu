@@ -81,7 +81,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
         is_over[DCMK_OF(t)] = at >= a.shard;
         if (!has_data && !dcmk_is_usher(a, b, t))
             continue;
-        if (!dcmk_await_words<N>(r, a, b, t, from, epoch, DCMK_PHASE_GATHER))
+        if (!dcmk_await_words_here<N>(r, a, b, t, from, epoch, DCMK_PHASE_GATHER))
             is_over[DCMK_OF(t)] = true;
         if (is_over[DCMK_OF(t)] || !has_data)
             continue;
@@ -113,7 +113,7 @@ DCMK_FN void dcmk_push_two(const dcmk_args &a, const dcmk_block &b)
             if ((uint32_t)dcmk_peer(a, q) * a.shard + at >= a.bytes)
                 from.at[q] = dcmk_nothing(a);
         }
-        if (!dcmk_await_words<N>(r, a, b, t, from, epoch, DCMK_PHASE_RESULT))
+        if (!dcmk_await_words_here<N>(r, a, b, t, from, epoch, DCMK_PHASE_RESULT))
             continue;
         DCMK_UNROLL
         for (int q = 0; q < N::MOST - 1; q++) {

@@ -133,4 +133,59 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
     return true;
 }
 
+/*
+ * The same with what a long wait looks at in the loop.  It takes registers, which
+ * push_two.cu wants taken: its blocks then leave no room beside them for those of
+ * the next kernel, which would be spread unevenly and end late.
+ */
+template <class N>
+DCMK_FN bool dcmk_await_words_here(dcmk_u4 (&r)[N::MOST - 1],
+                                   const dcmk_args &a, const dcmk_block &b,
+                                   uint32_t t, const dcmk_sources<N> &from,
+                                   uint64_t epoch, uint32_t phase)
+{
+    const bool is_usher = phase == DCMK_PHASE_GATHER && dcmk_is_usher(a, b, t);
+    uint64_t header = is_usher ? dcmk_header(a, a.rank, (int)t, epoch) : 0;
+    uint64_t flag = dcmk_flag(a, epoch);
+    dcmk_spin spin = {};
+
+    DCMK_KEEP(header);
+    DCMK_KEEP(flag);
+    for (;;) {
+        dcmk_wanted want = {flag, 0, 0, 0, phase};
+        uint64_t seen = flag;
+        bool is_look;
+
+        DCMK_LOOP
+        for (int i = 0; i < DCMK_GLANCE; i++) {
+            uint32_t most = 0;
+
+            dcmk_load_sources<N>(r, a, from);
+            if (is_usher)
+                seen = dcmk_load64(header);
+            DCMK_UNROLL
+            for (int q = 0; q < N::MOST - 1; q++) {
+                if (q < N::count(a) - 1)
+                    most = dcmk_larger(most, dcmk_largest(r[q]));
+            }
+            if (most != DCMK_NOT_HERE && seen == flag)
+                return true;
+            dcmk_relax();
+        }
+        if (dcmk_glance(a, spin, &is_look))
+            return false;
+        if (!is_look)
+            continue;
+        DCMK_UNROLL
+        for (int q = 0; q < N::MOST - 1; q++) {
+            if (q < N::count(a) - 1 && dcmk_largest(r[q]) == DCMK_NOT_HERE)
+                dcmk_miss(want, dcmk_peer(a, q), 0);
+        }
+        if (seen != flag)
+            dcmk_miss(want, (int)t, seen);
+        if (dcmk_look(a, b.index, spin, want))
+            return false;
+    }
+}
+
 #endif /* DCMK_WORDS_CUH */
