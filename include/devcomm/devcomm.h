@@ -364,10 +364,11 @@ DCM_API DCM_MUST_USE dcm_status dcm_comm_explain_call(dcm_comm *comm,
  * overlap is E_INVAL.  Any alignment, any count, 0 included.  Collective.  On
  * the CPU it returns when dst is complete and `stream` is NULL.  On a GPU it is
  * enqueued on `stream`, may be captured in a graph, and reports a later failure by
- * the next call or dcm_comm_check().
+ * the next call or dcm_comm_check().  Graphs with calls of one communicator must not
+ * be replayed at once on one rank.
  *
- * E_INVAL leaves the communicator as it was; E_PEER, E_TIMEOUT, E_MISMATCH,
- * E_ABORTED, E_NOMEM and E_UNSUP (a forced algorithm that cannot serve the call)
+ * E_INVAL leaves the communicator as it was; E_PEER, E_TIMEOUT, E_MISMATCH, E_BUSY
+ * (such graphs were), E_ABORTED, E_NOMEM and E_UNSUP (a forced algorithm that cannot serve the call)
  * fail it for good, on all ranks.
  */
 DCM_API DCM_MUST_USE dcm_status dcm_all_reduce(dcm_comm *comm, const void *src,
