@@ -124,29 +124,29 @@ struct dcmk_by_pair {
         dcmk_sync();
         dcmk_let_next_start();
     }
-    /* Thread t: rank t's way out, thread 16 + t: its way in. */
+    /* Way by way and rank by rank, the words of one by all threads. */
     DCMK_METHOD void end(const dcmk_exchange &x, const dcmk_block &b) const
     {
-        DCMK_PRIVATE(uint64_t, number);
+        DCMK_LOOP
+        for (uint32_t i = 0; i < 2 * DCMK_RANKS; i++) {
+            const uint32_t way = i / DCMK_RANKS;
+            const uint32_t p = i % DCMK_RANKS;
 
-        DCMK_EACH_THREAD(b, t)
-        {
-            if (t < 2 * DCMK_RANKS)
-                number[DCMK_OF(t)] =
-                    dcmk_get8(dcmk_counter(x, t / DCMK_RANKS,
-                                           (int)(t % DCMK_RANKS), b.index));
+            if (((way == DCMK_OUT ? x.outs : x.ins) >> p & 1u) != 0)
+                count(x, b, way, (int)p);
         }
-        dcmk_sync(); /* all threads have their numbers */
+    }
+    DCMK_METHOD void count(const dcmk_exchange &x, const dcmk_block &b,
+                           uint32_t way, int p) const
+    {
+        const uint64_t number = dcmk_get8(dcmk_counter(x, way, p, b.index));
+
+        dcmk_sync(); /* all threads have it */
         DCMK_EACH_THREAD(b, t)
         {
-            const uint32_t ranks = t < DCMK_RANKS ? x.outs : x.ins;
-
-            if (t >= 2 * DCMK_RANKS || (ranks >> t % DCMK_RANKS & 1u) == 0)
-                continue;
-            for (uint32_t w = b.index; w < DCMK_MESSAGE_GRID; w += b.count)
-                dcmk_put8(dcmk_counter(x, t / DCMK_RANKS,
-                                       (int)(t % DCMK_RANKS), w),
-                          number[DCMK_OF(t)] + 1);
+            for (uint32_t w = b.index + t * b.count; w < DCMK_MESSAGE_GRID;
+                 w += b.threads * b.count)
+                dcmk_put8(dcmk_counter(x, way, p, w), number + 1);
         }
     }
 };
