@@ -2,11 +2,11 @@
 /*
  * What a wait looks at while it is long, and how it gives up.
  *
- * Every wait counts its polls.  Now and then it looks whether this rank
- * has given up elsewhere; more rarely at the clock, the communicator's
- * fail word and one peer's life and stage.  A peer that is gone may have
- * sent what is waited for just before: what is missing at the next such
- * look is missing for good.
+ * A short wait only polls.  A long one counts its polls.  Now and then it looks
+ * whether this rank has given up elsewhere; more rarely at the clock, the
+ * communicator's fail word, one peer's life and stage, and whether another kernel of
+ * this rank has begun.  A peer that is gone may have sent what is waited for just
+ * before: what is missing at the next such look is missing for good.
  */
 #ifndef DCMK_WAIT_CUH
 #define DCMK_WAIT_CUH
