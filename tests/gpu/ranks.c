@@ -50,8 +50,11 @@ int gpu_count(void)
 /* A rank of a PID namespace of its own sees its own processes in /proc. */
 static void own_proc(void)
 {
-    if (getenv("DEVCOMM_TEST_OWN_PIDS") != NULL)
-        gpu_die_unless(mount("proc", "/proc", "proc", 0, NULL) == 0);
+    if (getenv("DEVCOMM_TEST_OWN_PIDS") == NULL)
+        return;
+    /* Or the mount would be the whole machine's. */
+    gpu_die_unless(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+    gpu_die_unless(mount("proc", "/proc", "proc", 0, NULL) == 0);
 }
 
 static int rank_main(int rank, int n, const char *address, gpu_rank_fn fn,

@@ -170,6 +170,13 @@ def test_access_check_and_pitfall_24_its_cache(tmp_path):
 
 
 @needs_standin
+def test_access_check_without_a_place_for_its_cache(tmp_path):
+    (tmp_path / "file").write_text("")
+    env = {**FIND, "XDG_CACHE_HOME": str(tmp_path / "file")}
+    assert run_file(tmp_path, CHECK, **env).startswith("True ")
+
+
+@needs_standin
 def test_full_nvlink_and_pitfall_22_uuids():
     text = """
 from devcomm.device_communicators.custom_all_reduce_utils import is_full_nvlink

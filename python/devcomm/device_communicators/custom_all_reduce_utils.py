@@ -181,18 +181,26 @@ def _cache_file() -> Path:
     return Path(root, "devcomm", f"gpu_p2p_{name}.json")
 
 
-def _test_all(path: Path) -> Dict[str, bool]:
-    """All pairs in a process of its own; written whole or not at all."""
+def _test_all() -> Dict[str, bool]:
+    """All pairs, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", __name__], capture_output=True, text=True,
         timeout=_ALL_S, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise RuntimeError("the test of peer access failed: " + done.stderr)
-    pairs = json.loads(done.stdout.splitlines()[-1])
+    return cast(Dict[str, bool], json.loads(done.stdout.splitlines()[-1]))
+
+
+def _keep(path: Path, pairs: Dict[str, bool]) -> None:
+    """Written whole or not at all."""
     part = path.with_suffix(f".{os.getpid()}")
-    part.write_text(json.dumps(pairs, indent=4))
-    os.replace(part, path)
-    return cast(Dict[str, bool], pairs)
+    try:
+        part.write_text(json.dumps(pairs, indent=4))
+        os.replace(part, path)
+    except OSError as e:
+        logger.warning("%s is not kept, so the next process tests again: %s",
+                       path, e)
+        part.unlink(missing_ok=True)
 
 
 _cache: Optional[Dict[str, bool]] = None
@@ -201,9 +209,14 @@ _cache: Optional[Dict[str, bool]] = None
 def _pairs() -> Dict[str, bool]:
     """From the file, or tested by the first process that comes; the others wait."""
     path = _cache_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(path.with_suffix(".lock"), "w")
+    except OSError as e:
+        logger.warning("no file beside %s, so every process tests: %s", path, e)
+        return _test_all()
     until = time.monotonic() + _ALL_S
-    with open(path.with_suffix(".lock"), "w") as lock:
+    with lock:
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -217,7 +230,9 @@ def _pairs() -> Dict[str, bool]:
         try:
             return cast(Dict[str, bool], json.loads(path.read_text()))
         except (OSError, ValueError):
-            return _test_all(path)
+            pairs = _test_all()
+            _keep(path, pairs)
+            return pairs
 
 
 def gpu_p2p_access_check(src: int, tgt: int) -> bool:

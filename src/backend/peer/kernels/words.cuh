@@ -73,6 +73,24 @@ DCMK_FN void dcmk_load_sources(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
     }
 }
 
+/* One poll, an usher's of its header as well; whether all has come. */
+template <class N>
+DCMK_FN bool dcmk_poll_words(dcmk_u4 (&r)[N::MOST - 1], uint64_t *seen_p,
+                             const dcmk_args &a, const dcmk_sources<N> &from,
+                             uint64_t header, uint64_t flag, bool is_usher)
+{
+    uint32_t most = 0;
+
+    dcmk_load_sources<N>(r, a, from);
+    *seen_p = is_usher ? dcmk_load64(header) : flag;
+    DCMK_UNROLL
+    for (int q = 0; q < N::MOST - 1; q++) {
+        if (q < N::count(a) - 1)
+            most = dcmk_larger(most, dcmk_largest(r[q]));
+    }
+    return most != DCMK_NOT_HERE && *seen_p == flag;
+}
+
 /* Wait for what a short wait has not seen. */
 template <class N>
 DCMK_FN bool dcmk_await_words_long(const dcmk_args &a, const dcmk_block &b,
@@ -112,18 +130,9 @@ DCMK_FN bool dcmk_await_words(dcmk_u4 (&r)[N::MOST - 1], const dcmk_args &a,
     DCMK_KEEP(flag);
     DCMK_LOOP
     for (int i = 0; i < DCMK_SHORT; i++) {
-        uint64_t seen = flag;
-        uint32_t most = 0;
+        uint64_t seen;
 
-        dcmk_load_sources<N>(r, a, from);
-        if (is_usher)
-            seen = dcmk_load64(header);
-        DCMK_UNROLL
-        for (int q = 0; q < N::MOST - 1; q++) {
-            if (q < N::count(a) - 1)
-                most = dcmk_larger(most, dcmk_largest(r[q]));
-        }
-        if (most != DCMK_NOT_HERE && seen == flag)
+        if (dcmk_poll_words<N>(r, &seen, a, from, header, flag, is_usher))
             return true;
         dcmk_relax();
     }
@@ -158,17 +167,7 @@ DCMK_FN bool dcmk_await_words_here(dcmk_u4 (&r)[N::MOST - 1],
 
         DCMK_LOOP
         for (int i = 0; i < DCMK_GLANCE; i++) {
-            uint32_t most = 0;
-
-            dcmk_load_sources<N>(r, a, from);
-            if (is_usher)
-                seen = dcmk_load64(header);
-            DCMK_UNROLL
-            for (int q = 0; q < N::MOST - 1; q++) {
-                if (q < N::count(a) - 1)
-                    most = dcmk_larger(most, dcmk_largest(r[q]));
-            }
-            if (most != DCMK_NOT_HERE && seen == flag)
+            if (dcmk_poll_words<N>(r, &seen, a, from, header, flag, is_usher))
                 return true;
             dcmk_relax();
         }
